@@ -1,0 +1,1 @@
+"""Estimators: arrays in, estimates out. numpy and scipy only; no model, no harness."""
