@@ -1,0 +1,208 @@
+"""Entropy of a discrete distribution from counts, in nats.
+
+With counts n_k that sum to N, each estimator here has the form
+
+    H = ln N - (1/N) * [ sum_k c(n_k) + c_0 ],
+
+and differs from the others in the contribution c(n) of one outcome alone: n * G(n) for Grassberger (2003),
+n * ln n for the plug-in, n * ln n - 1/2 (and c_0 = 1/2) for Miller-Madow. Because c depends on nothing but the
+count, it is evaluated once per distinct count: the histogram "count -> number of outcomes with that count" is
+all that an entropy needs, however many outcomes there are.
+
+Source: P. Grassberger, "Entropy estimates from insufficient samplings", arXiv physics/0307138 (2003).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import digamma
+
+from l2m_eval.errors import L2MError
+
+Integers = NDArray[np.integer[Any]]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Entropy:
+    """An entropy in nats, its standard error for independent samples, and the number of samples behind it."""
+
+    value: float
+    standard_error: float
+    samples: int
+    method: str
+
+
+def grassberger_g(counts: ArrayLike) -> Floats:
+    """Grassberger's stand-in for ln n: G(n) = psi(n) + 1/2 (-1)^n [psi((n+1)/2) - psi(n/2)], for n >= 1."""
+    n = np.asarray(counts, dtype=np.float64)
+    sign = 1.0 - 2.0 * (n % 2)  # (-1)^n
+    return np.asarray(digamma(n) + 0.5 * sign * (digamma((n + 1) / 2) - digamma(n / 2)))
+
+
+def _log_count(counts: ArrayLike) -> Floats:
+    return np.log(np.asarray(counts, dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class EntropyEstimator:
+    """What distinguishes an estimator: what stands in for ln n, and a constant per outcome seen."""
+
+    name: str
+    log_count: Callable[[ArrayLike], Floats]
+    per_outcome: float
+
+    def contribution(self, counts: ArrayLike) -> Floats:
+        """c(n) for each count; c(0) = 0, so that an outcome that is taken away contributes nothing."""
+        n = np.asarray(counts, dtype=np.float64)
+        c = n * self.log_count(np.maximum(n, 1.0)) - self.per_outcome
+        return np.where(n > 0, c, 0.0)
+
+    def from_sum(self, contributions: ArrayLike, samples: ArrayLike) -> Floats:
+        """The entropy, given the sum of c(n_k) and N; elementwise. NaN without samples."""
+        total = np.asarray(samples, dtype=np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            h = np.log(total) - (np.asarray(contributions, dtype=np.float64) + self.per_outcome) / total
+        return np.where(total > 0, h, np.nan)
+
+
+ESTIMATORS = {
+    "grassberger": EntropyEstimator("grassberger", grassberger_g, 0.0),
+    "plugin": EntropyEstimator("plugin", _log_count, 0.0),
+    "miller_madow": EntropyEstimator("miller_madow", _log_count, 0.5),
+}
+
+
+def entropy_estimator(method: str) -> EntropyEstimator:
+    """The estimator of that name; L2MError for a name that is not known."""
+    try:
+        return ESTIMATORS[method]
+    except (KeyError, TypeError):
+        accepted = ", ".join(ESTIMATORS)
+        raise L2MError(f"entropy method: {method!r} is not known; accepted: {accepted}") from None
+
+
+def entropy(
+    counts: ArrayLike, method: str = "grassberger", *, multiplicities: ArrayLike | None = None
+) -> Entropy:
+    """Entropy in nats of the distribution that was sampled.
+
+    counts: (K,) how often each outcome was seen; any shape, integers >= 0, zeros are ignored.
+    multiplicities: same shape, how many outcomes have that count (default: one each); the efficient form
+    when there are many outcomes and few distinct counts.
+    method: "grassberger" (default), "plugin" or "miller_madow".
+
+    The standard error is that of the mean of ln N - ln n_k (ln n replaced by G(n) for Grassberger) over the N
+    samples, taken as independent; NaN with a single sample. Tokens of one document are not independent:
+    resample documents where that matters.
+
+    Raises L2MError for an unknown method, negative or fractional counts, or no sample at all.
+    """
+    estimator = entropy_estimator(method)
+    n, k = _distinct_counts(counts, multiplicities)
+    samples = int((n * k).sum())
+    if samples == 0:
+        raise L2MError("counts: no sample in them; give at least one count above zero")
+
+    value = float(estimator.from_sum((k * estimator.contribution(n)).sum(), samples))
+    weights = n * k / samples  # share of the samples that carry this count
+    log_n = estimator.log_count(n)
+    variance = float((weights * (log_n - (weights * log_n).sum()) ** 2).sum())
+    standard_error = math.sqrt(variance / (samples - 1)) if samples > 1 else math.nan
+    return Entropy(value, standard_error, samples, method)
+
+
+def grassberger_entropy(counts: ArrayLike, *, multiplicities: ArrayLike | None = None) -> Entropy:
+    """H = ln N - (1/N) sum n_k G(n_k), Grassberger (2003): small bias down to few samples per outcome."""
+    return entropy(counts, "grassberger", multiplicities=multiplicities)
+
+
+def plugin_entropy(counts: ArrayLike, *, multiplicities: ArrayLike | None = None) -> Entropy:
+    """H = -sum (n_k/N) ln(n_k/N), the entropy of the frequencies: biased low by about (K - 1) / 2N."""
+    return entropy(counts, "plugin", multiplicities=multiplicities)
+
+
+def miller_madow_entropy(counts: ArrayLike, *, multiplicities: ArrayLike | None = None) -> Entropy:
+    """The plug-in plus (K - 1) / 2N, K the outcomes seen: the bias to first order removed (Miller 1955)."""
+    return entropy(counts, "miller_madow", multiplicities=multiplicities)
+
+
+def ngram_entropy(
+    token_sequences: Iterable[ArrayLike], n: int = 2, *, method: str = "grassberger"
+) -> Entropy:
+    """Block entropy H_n in nats of n successive tokens.
+
+    token_sequences: integer arrays, one per document; n-grams are counted within each and never across the
+    boundary between two, so a document shorter than n contributes nothing. The first-token correction of
+    arXiv 2503.04725 takes n = 2 and Grassberger's estimator.
+
+    Raises L2MError when no sequence has n tokens, and for ids that are negative or not integers.
+    """
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+        raise L2MError(f"n: {n!r} is not accepted; give the n-gram length as an integer from 1")
+    return entropy(ngram_counts(token_sequences, int(n)), method)
+
+
+def ngram_counts(token_sequences: Iterable[ArrayLike], n: int) -> Integers:
+    """How often each n-gram that occurs was seen, in no meaningful order; see `ngram_entropy`."""
+    sequences = [_token_ids(sequence) for sequence in token_sequences]
+    lengths = np.array([len(s) for s in sequences], dtype=np.int64)
+    if not np.any(lengths >= n):
+        longest = int(lengths.max(initial=0))
+        raise L2MError(f"n: {n} is longer than every sequence; the longest has {longest} tokens")
+
+    tokens = np.concatenate(sequences)
+    # room[t]: tokens from t to the end of its sequence, t included; an n-gram starts at t if room[t] >= n
+    room = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(tokens))
+    names = np.unique(tokens, return_inverse=True)[1]  # 0 ... V-1, so that two of them fit one int64
+    gram: Integers = names
+    for length in range(2, n + 1):
+        starts = room[: len(tokens) - length + 1] >= length
+        packed = gram[: len(starts)] * (int(names.max()) + 1) + names[length - 1 :]
+        if length == n:
+            return _run_lengths(packed[starts])
+        gram = np.unique(packed, return_inverse=True)[1]  # renamed, so that the next token fits as well
+    return _run_lengths(gram)
+
+
+def _run_lengths(keys: Integers) -> Integers:
+    """The counts alone: sorting and measuring runs needs neither the keys nor where they were."""
+    ordered = np.sort(keys, axis=None)
+    ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, len(ordered))
+    return np.diff(ends, prepend=0)
+
+
+def _distinct_counts(counts: ArrayLike, multiplicities: ArrayLike | None) -> tuple[Integers, Integers]:
+    n = _non_negative_integers("counts", counts)
+    if multiplicities is None:
+        values, k = np.unique(n[n > 0], return_counts=True)
+        return values, k.astype(np.int64)
+    k = _non_negative_integers("multiplicities", multiplicities)
+    if k.shape != n.shape:
+        raise L2MError(f"multiplicities: {len(k)} of them for {len(n)} counts; give one per count")
+    seen = (n > 0) & (k > 0)
+    return n[seen], k[seen]
+
+
+def _non_negative_integers(name: str, values: ArrayLike) -> Integers:
+    array = np.asarray(values)
+    if array.size == 0:
+        return np.zeros(0, dtype=np.int64)
+    if array.dtype.kind not in "iu":
+        raise L2MError(f"{name}: {array.dtype} is not accepted; give an array of integers >= 0")
+    if array.dtype.kind == "i" and array.min() < 0:
+        raise L2MError(f"{name}: {array.min()} is not accepted; give integers >= 0")
+    return array.reshape(-1).astype(np.int64, copy=False)
+
+
+def _token_ids(sequence: ArrayLike) -> Integers:
+    ids = _non_negative_integers("token ids", sequence)
+    if np.ndim(sequence) > 1:
+        raise L2MError(f"token ids: an array of {np.ndim(sequence)} dimensions; give one array per document")
+    return ids

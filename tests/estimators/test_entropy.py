@@ -1,0 +1,138 @@
+"""Entropies from counts: known values, known biases, and agreement of independent ways to the same number."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import digamma
+
+from l2m_eval.errors import L2MError
+from l2m_eval.estimators.entropy import (
+    entropy,
+    grassberger_entropy,
+    grassberger_g,
+    miller_madow_entropy,
+    ngram_counts,
+    ngram_entropy,
+    plugin_entropy,
+)
+
+METHODS = ["grassberger", "plugin", "miller_madow"]
+count_lists = st.lists(st.integers(0, 1000), min_size=1, max_size=50).filter(any)
+documents = st.lists(st.lists(st.integers(0, 5), max_size=30), min_size=1, max_size=6)
+
+
+def test_g_follows_its_recurrence():
+    # Grassberger (2003), eq. 30: G(1) = -gamma - ln 2, G(2m+1) = G(2m), G(2m+2) = G(2m) + 2 / (2m+1)
+    g = grassberger_g(np.arange(1, 1001))
+    assert g[0] == pytest.approx(digamma(1) - np.log(2))
+    assert g[1] == pytest.approx(2 + digamma(1) - np.log(2))
+    np.testing.assert_allclose(g[2::2], g[1:-1:2], atol=1e-12)  # rounding of digamma near 7
+    np.testing.assert_allclose(np.diff(g[1::2]), 2 / np.arange(3, 1001, 2), atol=1e-12)
+
+
+def test_g_becomes_the_logarithm():
+    n = np.array([10**3, 10**6, 10**9])
+    np.testing.assert_allclose(grassberger_g(n), np.log(n), atol=1e-6)  # the difference is of order 1/n^2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_uniform_counts_give_the_logarithm_of_their_number(method):
+    # 10^5 samples per outcome: the biases, (K-1)/2N at most, are below 1e-5
+    estimate = entropy(np.full(64, 10**5), method)
+    assert estimate.value == pytest.approx(np.log(64), abs=1e-5)
+    assert estimate.standard_error == pytest.approx(0, abs=1e-9)  # every sample has the same surprise
+    assert (estimate.samples, estimate.method) == (64 * 10**5, method)
+
+
+def test_plugin_and_miller_madow_by_their_formulas():
+    counts = np.array([5, 3, 2, 0])
+    p = counts[:3] / 10
+    assert plugin_entropy(counts).value == pytest.approx(-(p * np.log(p)).sum())
+    assert miller_madow_entropy(counts).value == pytest.approx(-(p * np.log(p)).sum() + 2 / 20)
+
+
+def test_the_bias_is_smallest_for_grassberger_where_samples_are_few():
+    rng = np.random.default_rng(0)
+    p = 1 / np.arange(1, 2001)
+    p /= p.sum()
+    exact = -(p * np.log(p)).sum()
+    counts = rng.multinomial(4000, p, size=20)  # two samples per outcome
+
+    def mean_error(estimate):
+        return np.mean([estimate(row).value for row in counts]) - exact
+
+    assert abs(mean_error(grassberger_entropy)) < abs(mean_error(miller_madow_entropy))
+    assert abs(mean_error(miller_madow_entropy)) < abs(mean_error(plugin_entropy))
+    assert mean_error(plugin_entropy) < 0
+
+
+def test_the_standard_error_is_the_spread_over_repetitions():
+    rng = np.random.default_rng(1)
+    p = rng.dirichlet(np.full(30, 0.5))
+    estimates = [grassberger_entropy(row) for row in rng.multinomial(5000, p, size=400)]
+    spread = np.std([e.value for e in estimates])
+    # the spread of 400 repetitions is itself known to 1/sqrt(800) = 3.5 percent; four of those
+    assert np.mean([e.standard_error for e in estimates]) == pytest.approx(spread, rel=0.15)
+
+
+@given(count_lists, st.sampled_from(METHODS), st.randoms())
+def test_order_zeros_and_multiplicities_do_not_matter(counts, method, random):
+    shuffled = [*counts, 0, 0]
+    random.shuffle(shuffled)
+    tally = Counter(counts)
+    estimate = entropy(counts, method)
+    compact = entropy(list(tally), method, multiplicities=list(tally.values()))
+    for other in (entropy(shuffled, method), compact):
+        assert other.value == pytest.approx(estimate.value, rel=1e-12, abs=1e-12)
+        assert other.standard_error == pytest.approx(estimate.standard_error, rel=1e-9, abs=1e-9, nan_ok=True)
+
+
+def test_one_sample_has_no_standard_error():
+    assert np.isnan(entropy([1]).standard_error)
+
+
+@settings(deadline=None)
+@given(documents, st.integers(1, 5))
+def test_ngrams_are_those_of_a_dictionary_and_never_cross_a_boundary(sequences, n):
+    tally = Counter(tuple(s[t : t + n]) for s in sequences for t in range(len(s) - n + 1))
+    if not tally:
+        with pytest.raises(L2MError, match="longer than every sequence"):
+            ngram_counts(sequences, n)
+    else:
+        assert sorted(ngram_counts(sequences, n)) == sorted(tally.values())
+
+
+def test_the_block_entropy_of_independent_tokens_is_additive():
+    rng = np.random.default_rng(2)
+    sequences = rng.integers(0, 8, size=(20, 5000))
+    for n in (1, 2, 3):
+        # 512 trigrams from 10^5 samples: a bias of at most 512 / 2e5 = 0.003
+        assert ngram_entropy(sequences, n).value == pytest.approx(n * np.log(8), abs=0.004)
+
+
+def test_large_vocabularies_do_not_overflow_the_packing():
+    sequence = np.array([2**31 - 1, 262_143, 2**31 - 1, 262_143], dtype=np.uint32)
+    assert sorted(ngram_counts([sequence], 2)) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: entropy([1, 2], "bayes"), "entropy method: 'bayes' is not known; accepted: grassberger"),
+        (lambda: entropy([]), "no sample"),
+        (lambda: entropy([0, 0]), "no sample"),
+        (lambda: entropy([1, -2]), "-2 is not accepted"),
+        (lambda: entropy([0.5]), "float64 is not accepted"),
+        (lambda: entropy([1, 2], multiplicities=[1]), "1 of them for 2 counts"),
+        (lambda: ngram_entropy([[1, 2]], 0), "n: 0 is not accepted"),
+        (lambda: ngram_entropy([[1, -2]], 2), "-2 is not accepted"),
+        (lambda: ngram_entropy([[1], [2]], 2), "the longest has 1 tokens"),
+    ],
+)
+def test_bad_input_is_one_line(call, message):
+    with pytest.raises(L2MError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
