@@ -1,0 +1,21 @@
+"""Checks of a task's settings and files that need no model, run before the harness loads one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def check_task(name: str, metadata: Mapping[str, Any]) -> None:
+    """Raise `L2MError` for what can be known to be wrong with task `name` before a model is loaded.
+
+    Args:
+        name: The task, for example ``l2m_bipartite_text``.
+        metadata: Its YAML metadata with ``--metadata`` and the model's arguments merged in.
+    """
+    from l2m_eval.corpora import check_corpus
+    from l2m_eval.settings import BipartiteSettings, read_settings
+
+    if name.startswith("l2m_bipartite"):
+        settings = read_settings(BipartiteSettings, metadata)
+        check_corpus(settings, longest=settings.wanted_lengths[-1])

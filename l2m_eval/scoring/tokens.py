@@ -1,0 +1,132 @@
+"""Text to token ids, exactly as the evaluated model's own tokenizer does it, with nothing added."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from l2m_eval.corpora import Chunk
+from l2m_eval.errors import L2MError
+from l2m_eval.estimators.entropy import Entropy, ngram_entropy
+from l2m_eval.windows import Tokens
+
+# Tokens beyond those wanted that a shortened text must give: the cut may change its last few.
+_MARGIN = 32
+
+
+class Encoder:
+    """The tokenizer of a harness LM: token ids without special tokens, and the prefix token.
+
+    Attributes:
+        prefix: Id of the token that every input starts with: BOS, or whatever the harness uses.
+        longest: Most tokens of a document that fit behind the prefix.
+
+    Raises:
+        L2MError: the backend has no tokenizer of its own or no token that can stand at the start.
+    """
+
+    def __init__(self, lm: Any):
+        name = type(lm).__name__
+        self._lm = lm
+        self._tokenizer = getattr(lm, "tokenizer", None)
+        if not hasattr(lm, "tok_encode") or self._tokenizer is None:
+            raise L2MError(
+                f"model: {name} gives no token-level log-likelihoods (no tokenizer of its own, as with chat-only "
+                "APIs); use a backend that has them: hf, vllm, or local-completions with tokenizer=..."
+            )
+        if getattr(lm, "tokenized_requests", True) is False:
+            raise L2MError(
+                "tokenized_requests: False sends text that the server splits anew, so blocks would not be the "
+                "tokens measured; use tokenized_requests=True"
+            )
+        if getattr(lm, "backend", "causal") != "causal":
+            raise L2MError(
+                f"model: {name} is an encoder-decoder model; mutual information needs a causal one"
+            )
+        prefix = lm.prefix_token_id
+        if prefix is None:
+            raise L2MError(
+                "model: the tokenizer has neither a BOS nor an EOS token to start from; "
+                "name one with --model_args ...,prefix_token_id=ID"
+            )
+        self.prefix = int(prefix)
+        self.longest = _room(lm)
+        self._special = set(getattr(self._tokenizer, "all_special_ids", None) or ()) - {
+            getattr(self._tokenizer, "unk_token_id", None)
+        }
+        self._vocabulary_size = _vocabulary_size(lm)
+        self._tokens: dict[tuple[Chunk, int], Tokens] = {}
+        self._entropies: dict[tuple[tuple[Chunk, ...], int], Entropy] = {}
+
+    def tokens(self, chunk: Chunk, count: int) -> Tokens:
+        """The first `count` tokens of a chunk.
+
+        Raises:
+            L2MError: the chunk has fewer, or holds what the tokenizer makes a special token.
+        """
+        key = (chunk, count)
+        if key not in self._tokens:
+            found = self.encode(chunk.text[: chunk.size], chunk.label)
+            if len(found) < count + _MARGIN and chunk.size < len(chunk.text):
+                found = self.encode(chunk.text, chunk.label)
+            if len(found) < count:
+                size = len(chunk.text.encode("utf-8"))
+                raise L2MError(
+                    f"chunk_bytes: the chunk {chunk.label} of {size:,} bytes gives {len(found)} tokens under this "
+                    f"tokenizer, {count} are needed; set chunk_bytes to {2 * size:,} or give shorter lengths"
+                )
+            self._tokens[key] = found[:count]
+        return self._tokens[key]
+
+    def ngram_entropy(self, chunks: tuple[Chunk, ...], n: int) -> Entropy:
+        """Entropy of the n-grams of all text of `chunks` (Grassberger's estimator), counted once."""
+        if (chunks, n) not in self._entropies:
+            texts = [self.encode(chunk.text, chunk.label) for chunk in chunks]
+            self._entropies[chunks, n] = ngram_entropy(texts, n)
+        return self._entropies[chunks, n]
+
+    def encode(self, text: str, label: str) -> Tokens:
+        """Token ids of `text`; strings that spell special tokens are scored as text, or refused."""
+        if hasattr(self._tokenizer, "all_special_ids") and callable(self._tokenizer):
+            ids = self._tokenizer(
+                text,
+                add_special_tokens=False,
+                split_special_tokens=True,
+                verbose=False,
+                return_attention_mask=False,
+            )["input_ids"]
+        else:
+            ids = self._lm.tok_encode(text, add_special_tokens=False)
+        tokens = np.asarray(ids, dtype=np.int64).reshape(-1)
+        special = self._special.intersection(tokens.tolist())
+        if special:
+            raise L2MError(
+                f"corpus: {label} holds text that this tokenizer turns into the special token id {min(special)}; "
+                "it would change what the model reads: remove it from the text"
+            )
+        if self._vocabulary_size and len(tokens) and tokens.max() >= self._vocabulary_size:
+            raise L2MError(
+                f"model: the tokenizer gives token id {tokens.max()} ({label}), the model knows "
+                f"{self._vocabulary_size} tokens; use the tokenizer it was trained with"
+            )
+        return tokens
+
+
+def _room(lm: Any) -> int:
+    """Tokens that fit behind the prefix. The hf backend does not feed the last target token, others count it."""
+    limit = int(lm.max_length)
+    return limit if _feeds_all_but_last(lm) else limit - 1
+
+
+def _feeds_all_but_last(lm: Any) -> bool:
+    return any(kind.__name__ == "HFLM" for kind in type(lm).__mro__)
+
+
+def _vocabulary_size(lm: Any) -> int | None:
+    model = getattr(lm, "model", None)
+    embeddings = getattr(model, "get_input_embeddings", None)
+    try:
+        return int(embeddings().num_embeddings) if callable(embeddings) else None
+    except (AttributeError, NotImplementedError):
+        return None

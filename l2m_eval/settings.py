@@ -1,0 +1,208 @@
+"""Settings of the tasks: read once from YAML and ``--metadata``, checked, and frozen.
+
+Every field of a settings class carries the function that reads it (`metadata["read"]`), so that each value
+is checked in one place and every mistake is one line that names the setting, the value and what is accepted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from l2m_eval.errors import L2MError
+
+T = TypeVar("T")
+Reader = Callable[[str, Any], Any]
+
+LARGEST_LENGTH = 2**26  # tokens; above it the setting is a typing error rather than a wish
+DEFAULT_LENGTHS = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+ESTIMATORS = ("direct", "vclub")
+MARGINALS = ("paired", "independent")
+CORRECTIONS = ("none", "ngram")
+CORRECTED_TOKENS = 2  # n of the published n-gram correction
+FITS = ("auto", "loglog", "wls")
+
+
+def setting(default: Any, read: Reader) -> Any:
+    """A dataclass field with its default and its reader."""
+    return field(default=default, metadata={"read": read})
+
+
+def integer(low: int, high: int = LARGEST_LENGTH) -> Reader:
+    def read(name: str, value: Any) -> int:
+        if isinstance(value, str) and value.strip().lstrip("+-").isdigit():
+            value = int(value)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise L2MError(f"{name}: {value!r} is not accepted; give an integer from {low:,} to {high:,}")
+        return value
+
+    return read
+
+
+def choice(*accepted: str) -> Reader:
+    def read(name: str, value: Any) -> str:
+        if value is None and "none" in accepted:
+            return "none"  # YAML writes none as null
+        if value not in accepted:
+            near = difflib.get_close_matches(str(value), accepted, n=1)
+            hint = f" (nearest: {near[0]})" if near else ""
+            raise L2MError(f"{name}: {value!r} is not known{hint}; accepted: {', '.join(accepted)}")
+        return str(value)
+
+    return read
+
+
+def flag(name: str, value: Any) -> bool:
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if not isinstance(value, bool):
+        raise L2MError(f"{name}: {value!r} is not accepted; give true or false")
+    return value
+
+
+def several(read_one: Reader) -> Reader:
+    """A non-empty list without repetitions; a single value and ``"a,b"`` are accepted as lists."""
+
+    def read(name: str, value: Any) -> tuple[Any, ...]:
+        if isinstance(value, str):
+            value = [part.strip() for part in value.strip("[]").split(",") if part.strip()]
+        elif isinstance(value, (int, float)):
+            value = [value]
+        if not isinstance(value, Sequence) or len(value) == 0:
+            raise L2MError(f"{name}: {value!r} is not accepted; give a non-empty list")
+        items = [read_one(name, item) for item in value]
+        if len(set(items)) < len(items):
+            raise L2MError(f"{name}: {list(value)!r} repeats a value; give each once")
+        return tuple(items)
+
+    return read
+
+
+def increasing(read_one: Reader) -> Reader:
+    read_list = several(read_one)
+    return lambda name, value: tuple(sorted(read_list(name, value)))
+
+
+def optional(read_one: Reader) -> Reader:
+    return lambda name, value: None if value is None else read_one(name, value)
+
+
+def text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise L2MError(f"{name}: {value!r} is not accepted; give a non-empty string")
+    return value
+
+
+def corpus_source(name: str, value: Any) -> tuple[str, ...]:
+    """One corpus name, glob or ``hub:owner/name``, or a list of files and globs."""
+    if isinstance(value, str) and value:
+        return (value,)
+    if isinstance(value, Sequence) and value and all(isinstance(item, str) and item for item in value):
+        return tuple(value)
+    raise L2MError(
+        f"{name}: {value!r} is not accepted; give pg19, wikipedia, process, hub:OWNER/NAME, or files of your "
+        'own as a path, a glob or a list of them, for example --metadata \'{"corpus": "books/*.txt"}\''
+    )
+
+
+@dataclass(frozen=True)
+class CorpusSettings:
+    """Which documents are measured. Shared by every task; defaults and units in ``tasks/README.md``."""
+
+    corpus: tuple[str, ...] = setting(("pg19",), corpus_source)
+    column: str = setting("text", text)
+    subset: str | None = setting(None, optional(text))
+    split: str = setting("test", text)
+    documents: int = setting(200, integer(1))
+    chunk_bytes: int | None = setting(None, optional(integer(1, 2**34)))
+    partners: int = setting(1, integer(1, 1000))
+    seed: int | None = setting(None, optional(integer(0, 2**63 - 1)))
+
+
+@dataclass(frozen=True)
+class BipartiteSettings(CorpusSettings):
+    """Settings of the bipartite tasks (SCIENCE: I(l; L) at total lengths L, split at l = L / ratio)."""
+
+    lengths: tuple[int, ...] | None = setting(None, optional(increasing(integer(2))))
+    ratios: tuple[int, ...] = setting((2,), increasing(integer(2, 4096)))
+    estimators: tuple[str, ...] = setting(ESTIMATORS, several(choice(*ESTIMATORS)))
+    marginal: str = setting("paired", choice(*MARGINALS))
+    correction: str = setting("none", choice(*CORRECTIONS))
+    control_variate: bool = setting(True, flag)
+    fit: str = setting("auto", choice(*FITS))
+    resamples: int = setting(1000, integer(100, 1_000_000))
+
+    def __post_init__(self) -> None:
+        for length in self.lengths or ():
+            for ratio in self.ratios:
+                if length % ratio:
+                    step = math.lcm(*self.ratios)
+                    raise L2MError(
+                        f"lengths: {length} is not divisible by ratio {ratio}; for ratios {list(self.ratios)} "
+                        f"give multiples of {step}, for example {[step * 2**k for k in range(1, 5)]}"
+                    )
+
+        shortest = min(self.wanted_lengths)
+        if self.correction == "ngram" and shortest - shortest // self.ratios[0] < CORRECTED_TOKENS:
+            raise L2MError(
+                f"lengths: {shortest} leaves a right block of one token; correction ngram needs "
+                f"{CORRECTED_TOKENS} or more"
+            )
+
+    @property
+    def wanted_lengths(self) -> tuple[int, ...]:
+        """The lengths as given, or the default powers of two times what the ratios need to divide them."""
+        if self.lengths is not None:
+            return self.lengths
+        if self.ratios == (2,):
+            return DEFAULT_LENGTHS
+        step = math.lcm(*self.ratios)
+        longest = DEFAULT_LENGTHS[-1]
+        return tuple(step * 2**k for k in range(longest.bit_length()) if 4 <= step * 2**k <= longest)
+
+    @property
+    def independent_pairs(self) -> bool:
+        """Whether partners must be documents that are not measured themselves, as in the published procedure.
+
+        Where every partner is itself measured, the mean of log q(y_j) over partners is the mean of log q(y_i)
+        over documents: the independent marginal and the paired one would be the same number. The published
+        estimates therefore take their partners from documents of their own.
+        """
+        return self.needs_partners and (self.marginal == "independent" or not self.control_variate)
+
+    @property
+    def needs_partners(self) -> bool:
+        return "vclub" in self.estimators or self.marginal == "independent"
+
+
+# Keys that the harness itself puts beside ours in a task's metadata.
+_HARNESS_KEYS = {"version", "config_source", "config", "_metadata", "batch_size", "max_batch_size", "device"}
+
+
+def read_settings(kind: type[T], metadata: Mapping[str, Any]) -> T:
+    """Settings of class `kind` from a task's metadata (YAML, ``--metadata`` and model arguments merged).
+
+    The harness merges the model's arguments into the metadata, so a key that is not a setting is an error
+    only where it resembles one: a slip of the pen that would otherwise run with the default unnoticed.
+
+    Raises:
+        L2MError: a value of the wrong type or range, or a misspelt setting.
+    """
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    values = {}
+    for key, value in metadata.items():
+        if key in fields:
+            if value is None and fields[key].default is not None and fields[key].name != "correction":
+                continue
+            values[key] = fields[key].metadata["read"](key, value)
+        elif key not in _HARNESS_KEYS:
+            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.84)
+            if near:
+                raise L2MError(f"{key}: unknown setting (value {value!r}); did you mean {near[0]}?")
+    return kind(**values)

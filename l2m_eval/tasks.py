@@ -1,0 +1,590 @@
+"""The harness Task of the bipartite curve: documents → windows → sums → metrics.
+
+Estimation is a function of all documents' sums (`bipartite_curves`), kept apart from the harness' protocol so
+that results can be recomputed from a samples log.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from lm_eval.api.instance import Instance
+from lm_eval.api.task import Task
+from lm_eval.config.task import TaskConfig
+from lm_eval.filters import build_filter_ensemble
+
+from l2m_eval import __version__, plugin
+from l2m_eval.corpora import Chunk, Sample, draw_sample
+from l2m_eval.errors import L2MError
+from l2m_eval.estimators.bipartite import (
+    MeanEstimate,
+    clustered_mean,
+    control_variate,
+    direct_terms,
+    ngram_corrected,
+    vclub_terms,
+)
+from l2m_eval.estimators.entropy import Entropy
+from l2m_eval.scaling import PowerLaw, power_law_with_interval
+from l2m_eval.scoring.base import Sums
+from l2m_eval.scoring.tokens import Encoder
+from l2m_eval.settings import CORRECTED_TOKENS, BipartiteSettings, read_settings
+from l2m_eval.windows import (
+    Cell,
+    Window,
+    bipartite_cells,
+    conditional_sums,
+    conditional_window,
+    right_block_sums,
+    right_block_windows,
+)
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_SEED = 1234
+plugin.register_request_type()
+plugin.show_errors_in_one_line()
+
+
+@dataclass(frozen=True)
+class BipartiteRequest:
+    """The sums that one document's terms need.
+
+    Attributes:
+        settings: Of the task.
+        sample: All chunks, for the n-gram entropy of the correction.
+        chunk: The document.
+        partners: Its partners.
+        score_partners: Whether the partners' own marginals are scored here, because they are not measured
+            themselves in this run.
+    """
+
+    settings: BipartiteSettings
+    sample: Sample
+    chunk: Chunk
+    partners: tuple[Chunk, ...]
+    score_partners: bool
+
+    def __str__(self) -> str:
+        partners = ", ".join(partner.label for partner in self.partners) or "none"
+        return f"bipartite sums of {self.chunk.label}, partners: {partners}"
+
+    def cells(self, encoder: Encoder) -> tuple[Cell, ...]:
+        """The points that fit the model.
+
+        Raises:
+            L2MError: a length that was asked for does not fit, or none of the default ones does.
+        """
+        lengths = self.settings.wanted_lengths
+        fitting = tuple(length for length in lengths if length <= encoder.longest)
+        if len(fitting) < len(lengths) and (self.settings.lengths is not None or not fitting):
+            raise L2MError(
+                f"lengths: {max(lengths)} is over the model's context: {encoder.longest} tokens fit behind the "
+                "prefix token; give shorter lengths, or a larger max_length in --model_args"
+            )
+        return bipartite_cells(fitting, self.settings.ratios)
+
+    def plan(self, encoder: Encoder) -> BipartitePlan:
+        cells = self.cells(encoder)
+        longest = max(cell.total for cell in cells)
+        prefix, settings = encoder.prefix, self.settings
+        tokens = encoder.tokens(self.chunk, longest)
+        partner_tokens = [encoder.tokens(partner, longest) for partner in self.partners]
+        corrected = CORRECTED_TOKENS if settings.correction == "ngram" else 0
+        vclub = "vclub" in settings.estimators
+        blocks: dict[str, list[Window]] = {}
+        if settings.marginal == "paired" or (vclub and settings.control_variate):
+            blocks["marginal"] = right_block_windows(None, tokens, cells, prefix, self.chunk.label, corrected)
+        for k, (partner, theirs) in enumerate(zip(self.partners, partner_tokens, strict=True)):
+            if vclub:
+                label = f"{self.chunk.label} with {partner.label}"
+                blocks[f"crossed{k}"] = right_block_windows(tokens, theirs, cells, prefix, label)
+            if settings.marginal == "independent" or (
+                vclub and settings.control_variate and self.score_partners
+            ):
+                blocks[f"partner{k}"] = right_block_windows(
+                    None, theirs, cells, prefix, partner.label, corrected
+                )
+        entropy = None
+        if corrected:
+            entropy = encoder.ngram_entropy(self.sample.chunks, corrected)
+        conditional = conditional_window(tokens, cells, prefix, self.chunk.label)
+        return BipartitePlan(cells, conditional, blocks, corrected, entropy)
+
+
+@dataclass(frozen=True)
+class BipartitePlan:
+    """The windows of one document under one tokenizer, and how their sums become its record.
+
+    Attributes:
+        cells: Points of the curve.
+        conditional: The document itself.
+        blocks: Right-block windows by role: ``marginal``, ``crossed0`` and ``partner0`` ... of each partner.
+        corrected: First tokens of a block that the n-gram correction concerns, 0 without it.
+        entropy: The corpus' n-gram entropy, where the correction needs it.
+    """
+
+    cells: tuple[Cell, ...]
+    conditional: Window
+    blocks: dict[str, list[Window]]
+    corrected: int
+    entropy: Entropy | None
+
+    @property
+    def windows(self) -> list[Window]:
+        return [self.conditional, *(window for block in self.blocks.values() for window in block)]
+
+    def record(self, scores: list[Sums]) -> str:
+        """The document's sums as JSON: all that the estimates need, a few dozen numbers."""
+        sums = iter(scores)
+        record: dict[str, Any] = {
+            "cells": [[cell.ratio, cell.left, cell.total] for cell in self.cells],
+            "tokens_scored": sum(map(len, self.windows)),
+            "conditional": conditional_sums(next(sums), self.cells),
+        }
+        for name, windows in self.blocks.items():
+            whole, first = right_block_sums([next(sums) for _ in windows], self.cells, self.corrected)
+            if name == "marginal":
+                record["marginal"] = whole
+            elif name.startswith("crossed"):
+                record.setdefault("crossed", []).append(whole)
+            else:
+                record.setdefault("partner_marginal", []).append(whole)
+            if self.corrected and name == "marginal":
+                record["marginal_first"] = first
+            elif self.corrected and name.startswith("partner"):
+                record.setdefault("partner_marginal_first", []).append(first)
+        if self.entropy is not None:
+            record["ngram_entropy"] = {
+                "value": self.entropy.value,
+                "standard_error": self.entropy.standard_error,
+            }
+        return json.dumps(record)
+
+
+@dataclass(frozen=True)
+class BipartiteCurve:
+    """One estimator's curve at one ratio, with its fit."""
+
+    estimator: str
+    ratio: int
+    lengths: tuple[int, ...]
+    estimate: MeanEstimate
+    fit: PowerLaw
+
+    @property
+    def name(self) -> str:
+        return self.estimator if self.ratio == 2 else f"{self.estimator}_r{self.ratio}"
+
+
+class Measured(float):
+    """A document's own term of a metric, carrying what the aggregation over documents needs.
+
+    The harness logs the number and hands the objects, gathered from all ranks, to the aggregation.
+    """
+
+    doc: dict[str, Any]
+    record: dict[str, Any]
+
+    def __new__(cls, value: float, doc: dict[str, Any], record: dict[str, Any]) -> Measured:
+        self = super().__new__(cls, value)
+        self.doc, self.record = doc, record
+        return self
+
+    def __reduce__(self) -> Any:
+        return (Measured, (float(self), self.doc, self.record))
+
+
+def document_terms(
+    records: Sequence[Mapping[str, Any]],
+    docs: Sequence[Mapping[str, Any]],
+    settings: BipartiteSettings,
+) -> dict[str, np.ndarray]:
+    """Per-document terms of each estimator, shape (documents, cells), from the records of all documents."""
+    arrays = {
+        key: np.asarray([record[key] for record in records], float)
+        for key in ("conditional", "marginal", "marginal_first", "crossed")
+        if key in records[0]
+    }
+    partners: dict[str, np.ndarray] = {}
+    if settings.needs_partners and (settings.marginal == "independent" or settings.control_variate):
+        row = {doc["index"]: number for number, doc in enumerate(docs)}
+        for key in ("marginal", "marginal_first") if settings.correction == "ngram" else ("marginal",):
+            partners[key] = np.asarray(
+                [
+                    record["partner_" + key]
+                    if "partner_" + key in record
+                    else [records[row[partner]][key] for partner in doc["partner_index"]]
+                    for doc, record in zip(docs, records, strict=True)
+                ],
+                float,
+            )  # (documents, partners, cells)
+    entropy = records[0].get("ngram_entropy")
+    terms = {}
+    if "direct" in settings.estimators:
+        independent = settings.marginal == "independent"
+        marginal = partners["marginal"].mean(axis=1) if independent else arrays["marginal"]
+        if entropy:
+            first = partners["marginal_first"].mean(axis=1) if independent else arrays["marginal_first"]
+            marginal = ngram_corrected(marginal, first, entropy["value"], CORRECTED_TOKENS)
+        terms["direct"] = direct_terms(arrays["conditional"], marginal)
+    if "vclub" in settings.estimators:
+        terms["vclub"] = vclub_terms(arrays["conditional"], arrays["crossed"])
+        if settings.control_variate:
+            terms["vclub"] = terms["vclub"] - control_variate(arrays["marginal"], partners["marginal"])
+    return terms
+
+
+def bipartite_curves(
+    records: Sequence[Mapping[str, Any]],
+    docs: Sequence[Mapping[str, Any]],
+    settings: BipartiteSettings,
+    seed: int,
+) -> list[BipartiteCurve]:
+    """Curves and fits from the records and documents of a run (as they stand in its samples log).
+
+    Chunks of one source document are one cluster; where partners enter a term, a group of source documents
+    that are each other's partners is one, so that no two clusters share a document.
+    """
+    order = sorted(range(len(docs)), key=lambda i: docs[i]["index"])
+    docs, records = [docs[i] for i in order], [records[i] for i in order]
+    cells = [Cell(*cell) for cell in records[0]["cells"]]
+    curves = []
+    for estimator, terms in document_terms(records, docs, settings).items():
+        shared = estimator == "vclub" or settings.marginal == "independent"
+        clusters = [doc["group" if shared else "source"] for doc in docs]
+        for ratio in settings.ratios:
+            columns = [i for i, cell in enumerate(cells) if cell.ratio == ratio]
+            estimate = clustered_mean(terms[:, columns], clusters)
+            entropy = records[0].get("ngram_entropy")
+            if estimator == "direct" and entropy:
+                # The correction carries 2n/(2n + 1) of the entropy; its error is the same for every point.
+                weight = 2 * CORRECTED_TOKENS / (2 * CORRECTED_TOKENS + 1)
+                error = np.hypot(estimate.standard_error, weight * entropy["standard_error"])
+                estimate = MeanEstimate(estimate.value, error, estimate.clusters)
+            lengths = tuple(cells[i].total for i in columns)
+            fit = power_law_with_interval(
+                lengths,
+                terms[:, columns],
+                clusters,
+                estimate.standard_error,
+                rng=np.random.default_rng([seed, 0x666974, ratio]),
+                resamples=settings.resamples,
+                method=settings.fit,
+            )
+            curves.append(BipartiteCurve(estimator, ratio, lengths, estimate, fit))
+    return curves
+
+
+class BipartiteTask(Task):
+    """``l2m_bipartite`` and its siblings: one class, different YAML."""
+
+    VERSION = 1
+    OUTPUT_TYPE = plugin.REQUEST_TYPE
+
+    def __init__(self, config: Mapping[str, Any] | None = None) -> None:
+        config = {key: value for key, value in (config or {}).items() if key != "class"}
+        self.settings = read_settings(BipartiteSettings, config.get("metadata") or {})
+        known = {key: value for key, value in config.items() if key in TaskConfig.__dataclass_fields__}
+        # Not Task.__init__: it would take the whole configuration for the task's name and warn about it.
+        self._config = TaskConfig(**{**known, "output_type": self.OUTPUT_TYPE})
+        self._instances: list[Instance] | None = None
+        self._training_docs = self._fewshot_docs = None
+        self._filters = [build_filter_ensemble("none", [("take_first", None)])]
+        self.fewshot_rnd = None
+        self._seed = DEFAULT_SEED
+        self._curves: tuple[tuple[int, ...], list[BipartiteCurve]] | None = None
+
+    # Documents
+
+    def download(self, *_args: Any, **_kwargs: Any) -> None:
+        """Nothing to do: documents are read when they are first needed."""
+
+    def set_fewshot_seed(self, seed: int | None = None) -> None:
+        """The harness hands ``--seed`` to a task here; it is the sample's seed unless the task sets its own."""
+        super().set_fewshot_seed(seed)
+        if seed is not None:
+            self._seed = int(seed)
+
+    @property
+    def seed(self) -> int:
+        return self.settings.seed if self.settings.seed is not None else self._seed
+
+    @cached_property
+    def sample(self) -> Sample:
+        pairing = "none"
+        if self.settings.needs_partners:
+            pairing = "separate" if self.settings.independent_pairs else "mutual"
+        sample = draw_sample(self.settings, self.settings.wanted_lengths[-1], self.seed, pairing=pairing)
+        if self.settings.needs_partners and len(sample) < 2:
+            raise L2MError(
+                f"documents: {len(sample)} is too few; vCLUB and independent marginals need two or more"
+                " (one document alone: estimators direct, marginal paired)"
+            )
+        return sample
+
+    @cached_property
+    def docs(self) -> list[dict[str, Any]]:
+        index_of = {chunk: number for number, chunk in enumerate(self.sample.measured)}
+        docs = []
+        for number, (chunk_index, partners) in enumerate(
+            zip(self.sample.measured, self.sample.partners, strict=True)
+        ):
+            chunk = self.sample.chunks[chunk_index]
+            docs.append(
+                {
+                    "index": number,
+                    "document": chunk.document,
+                    "offset": chunk.offset,
+                    "sha256": chunk.digest,
+                    "begins": chunk.text[:80],
+                    "source": chunk.source,
+                    "group": chunk.group,
+                    "partners": [self.sample.chunks[partner].label for partner in partners],
+                    "partner_index": [index_of.get(partner, -1) for partner in partners],
+                }
+            )
+        return docs
+
+    def has_training_docs(self) -> bool:
+        return False
+
+    def has_validation_docs(self) -> bool:
+        return False
+
+    def has_test_docs(self) -> bool:
+        return True
+
+    def test_docs(self) -> list[dict[str, Any]]:
+        return self.docs
+
+    def doc_to_text(self, doc: Mapping[str, Any]) -> str:
+        return f"{doc['document']}@{doc['offset']}: {doc['begins']}"
+
+    def doc_to_target(self, doc: Mapping[str, Any]) -> str:
+        return ""
+
+    # Requests
+
+    def build_all_requests(
+        self,
+        *,
+        limit: int | None = None,
+        samples: list[int] | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        cache_requests: bool = False,
+        system_instruction: str | None = None,
+        apply_chat_template: bool = False,
+        **_unused: Any,
+    ) -> None:
+        """One request for each document of this rank.
+
+        The harness' cache of requests is not used: its key does not know our settings, and building the
+        requests takes no time.
+        """
+        if cache_requests:
+            logger.warning("l2m-eval: --cache_requests is not needed and not used by %s", self.config.task)
+        if apply_chat_template or system_instruction:
+            logger.warning(
+                "l2m-eval: %s measures plain text; chat template and system prompt unused", self.config.task
+            )
+        if self.config.num_fewshot:
+            logger.warning("l2m-eval: %s has no examples; num_fewshot is not used", self.config.task)
+        measured = set(samples) if samples else set(range(len(self.docs))[: int(limit) if limit else None])
+        self._instances = [
+            Instance(
+                request_type=self.OUTPUT_TYPE,
+                doc=doc,
+                arguments=(self.doc_to_text(doc), self._request(doc, measured)),
+                idx=0,
+                metadata=(self.config.task, doc_id, 1),
+            )
+            for doc_id, doc in self.doc_iterator(
+                rank=rank, limit=limit, world_size=world_size, samples=samples
+            )
+        ]
+        if not self._instances:
+            raise L2MError(
+                f"{self.config.task}: no document for process {rank} of {world_size}: {len(measured)} documents are "
+                "measured; use fewer processes or more documents"
+            )
+
+    def _request(self, doc: Mapping[str, Any], measured: set[int]) -> BipartiteRequest:
+        chunks, number = self.sample.chunks, doc["index"]
+        return BipartiteRequest(
+            self.settings,
+            self.sample,
+            chunks[self.sample.measured[number]],
+            tuple(chunks[partner] for partner in self.sample.partners[number]),
+            score_partners=not set(doc["partner_index"]) <= measured,
+        )
+
+    def construct_requests(self, doc: Any, ctx: Any, **_kwargs: Any) -> list[Instance]:
+        raise NotImplementedError("requests are built in build_all_requests")
+
+    # Metrics
+
+    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, Measured]:
+        """A document's own terms; a vCLUB term without its control variate, which needs other documents."""
+        record = json.loads(results[0])
+        settings = self.settings
+        alone = BipartiteSettings(
+            **{**asdict(settings), "control_variate": False},
+        )
+        terms = document_terms([record], [doc], alone)
+        metrics: dict[str, Measured] = {"tokens_scored": Measured(record["tokens_scored"], doc, record)}
+        cells = [Cell(*cell) for cell in record["cells"]]
+        for name in self._metric_names(cells):
+            value = float("nan")
+            if "@" in name:
+                curve, total = name.split("_mi@")
+                estimator, _, ratio = curve.partition("_r")
+                column = next(
+                    i for i, c in enumerate(cells) if c.total == int(total) and c.ratio == int(ratio or 2)
+                )
+                value = float(terms[estimator][0, column])
+            metrics[name] = Measured(value, doc, record)
+            # The harness writes what a metric of this name aggregates to as the standard error of `name`.
+            metrics[f"{name}_stderr"] = Measured(float("nan"), doc, record)
+        return metrics
+
+    def _metric_names(self, cells: Sequence[Cell]) -> list[str]:
+        digits = max(4, len(str(max(cell.total for cell in cells))))
+        names = []
+        for estimator in self.settings.estimators:
+            for ratio in self.settings.ratios:
+                curve = estimator if ratio == 2 else f"{estimator}_r{ratio}"
+                names += [f"{curve}_mi@{cell.total:0{digits}d}" for cell in cells if cell.ratio == ratio]
+                names += [f"{curve}_beta", f"{curve}_amplitude"]
+        return names
+
+    def aggregation(self) -> dict[str, Callable[[list[Measured]], float]]:
+        return _Aggregations(self._aggregate)
+
+    def higher_is_better(self) -> dict[str, bool]:
+        return {}
+
+    def _aggregate(self, name: str, items: list[Measured]) -> float:
+        if name == "tokens_scored":
+            return float(np.mean([float(item) for item in items]))
+        wants_error = name.endswith("_stderr")
+        name = name.removesuffix("_stderr")
+        curve_name, _, quantity = name.rpartition("_")
+        for curve in self._estimated(items):
+            if curve.name != curve_name:
+                continue
+            if quantity.startswith("mi@"):
+                point = curve.lengths.index(int(quantity[3:]))
+                estimate = curve.estimate
+                return float((estimate.standard_error if wants_error else estimate.value)[point])
+            if quantity == "beta":
+                return curve.fit.exponent_error if wants_error else curve.fit.exponent
+            if quantity == "amplitude":
+                return curve.fit.amplitude_error if wants_error else curve.fit.amplitude
+        raise KeyError(name)
+
+    def _estimated(self, items: list[Measured]) -> list[BipartiteCurve]:
+        key = tuple(item.doc["index"] for item in items)
+        if self._curves is None or self._curves[0] != key:
+            records, docs = [item.record for item in items], [item.doc for item in items]
+            self._curves = (key, bipartite_curves(records, docs, self.settings, self.seed))
+            self._results = results_block(self, records, self._curves[1])
+            self._warn(self._curves[1])
+        return self._curves[1]
+
+    def _warn(self, curves: list[BipartiteCurve]) -> None:
+        for curve in curves:
+            if curve.fit.not_positive:
+                logger.warning(
+                    "l2m-eval: %s: the estimate is not positive at L = %s; fitted by %s%s",
+                    curve.name,
+                    ", ".join(map(str, curve.fit.not_positive)),
+                    curve.fit.method,
+                    " (NaN: a logarithm needs positive values)" if curve.fit.method == "loglog" else "",
+                )
+            if curve.estimate.clusters < 2:
+                logger.warning(
+                    "l2m-eval: %s: all documents are one cluster (they share a source or partners); "
+                    "no standard error can be given",
+                    curve.name,
+                )
+
+    def dump_config(self) -> dict[str, Any]:
+        """The task's configuration; once measured, with everything needed to read and repeat the numbers."""
+        config: dict[str, Any] = super().dump_config()
+        if self._curves is not None:
+            config["l2m"] = self._results
+        return config
+
+
+class _Aggregations(dict[str, Callable[[list[Measured]], float]]):
+    """An aggregation for every metric name: which names there are depends on the model's context."""
+
+    def __init__(self, aggregate: Callable[[str, list[Measured]], float]):
+        super().__init__()
+        self._aggregate = aggregate
+
+    def __missing__(self, name: str) -> Callable[[list[Measured]], float]:
+        return lambda items: self._aggregate(name, items)
+
+
+def results_block(
+    task: BipartiteTask, records: Sequence[Mapping[str, Any]], curves: Sequence[BipartiteCurve]
+) -> dict[str, Any]:
+    """What the results file says beside the metrics: settings, sample, curves with intervals, versions."""
+    sample = task.sample
+    return {
+        "schema": "l2m-eval/bipartite/1",
+        "settings": {
+            **asdict(task.settings),
+            "seed": task.seed,
+            "lengths": sorted({c[2] for c in records[0]["cells"]}),
+        },
+        "sample": {
+            "documents": len(records),
+            "documents_requested": sample.requested,
+            "source_documents": len({sample.chunks[i].source for i in sample.measured}),
+            "source_documents_read": sample.documents_read,
+            "source_documents_too_short": sample.too_short,
+            "pairs": "separate" if task.settings.independent_pairs else "mutual",
+        },
+        "ngram_entropy": records[0].get("ngram_entropy"),
+        "curves": [
+            {
+                "name": curve.name,
+                "estimator": curve.estimator,
+                "ratio": curve.ratio,
+                "lengths": list(curve.lengths),
+                "mi": curve.estimate.value.tolist(),
+                "standard_error": curve.estimate.standard_error.tolist(),
+                "clusters": curve.estimate.clusters,
+                "amplitude": curve.fit.amplitude,
+                "amplitude_interval": list(curve.fit.amplitude_interval),
+                "beta": curve.fit.exponent,
+                "beta_interval": list(curve.fit.exponent_interval),
+                "fit": curve.fit.method,
+                "not_positive": list(curve.fit.not_positive),
+            }
+            for curve in curves
+        ],
+        "versions": installed_versions(),
+    }
+
+
+def installed_versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {"l2m-eval": __version__}
+    for package in ("lm_eval", "torch", "transformers", "datasets", "numpy", "scipy"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
