@@ -102,7 +102,7 @@ def _weighted_fit(x: Array, y: Array, weights: Array) -> tuple[Array, Array]:
     rows = np.arange(len(y))
     candidates = np.broadcast_to(_EXPONENTS, (len(y), len(_EXPONENTS)))  # (C, G)
     width = float(_EXPONENTS[1] - _EXPONENTS[0])
-    for _ in range(4):
+    for _ in range(5):
         basis = (x / scale) ** candidates[:, :, None]  # (C, G, K)
         numerator = (basis * (y * weights)[:, None, :]).sum(axis=2)
         denominator = (basis**2 * weights).sum(axis=2)

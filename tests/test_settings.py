@@ -1,0 +1,89 @@
+"""Every mistake in a setting is one line that names it, the value and what would be right."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from l2m_eval.errors import L2MError
+from l2m_eval.settings import BipartiteSettings, read_settings
+
+
+def test_the_defaults_are_those_of_the_documentation():
+    settings = read_settings(BipartiteSettings, {})
+    assert settings.wanted_lengths == (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+    assert settings.documents == 200
+    assert settings.ratios == (2,)
+    assert settings.estimators == ("direct", "vclub")
+    assert (settings.marginal, settings.correction, settings.control_variate) == ("paired", "none", True)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "says"),
+    [
+        ({"documents": 0}, "documents: 0 is not accepted; give an integer from 1"),
+        ({"documents": -5}, "documents: -5"),
+        ({"documents": "many"}, "documents: 'many'"),
+        ({"documents": True}, "documents: True"),
+        ({"lengths": [4, 7]}, "lengths: 7 is not divisible by ratio 2"),
+        ({"lengths": [8], "ratios": [2, 3]}, "multiples of 6, for example [12, 24, 48, 96]"),
+        ({"lengths": []}, "lengths: [] is not accepted; give a non-empty list"),
+        ({"lengths": [4, 4]}, "repeats a value"),
+        ({"lengths": 10**30}, "lengths: 1000000000000000000000000000000 is not accepted"),
+        ({"ratios": [1]}, "ratios: 1"),
+        ({"estimators": ["vlub"]}, "'vlub' is not known (nearest: vclub)"),
+        ({"marginal": "pared"}, "marginal: 'pared' is not known (nearest: paired)"),
+        ({"correction": "bigram"}, "correction: 'bigram' is not known"),
+        ({"control_variate": "maybe"}, "give true or false"),
+        ({"document": 5}, "document: unknown setting (value 5); did you mean documents?"),
+        ({"estimator": "direct"}, "did you mean estimators?"),
+        ({"corpus": 5}, "corpus: 5 is not accepted"),
+        ({"corpus": []}, "corpus: [] is not accepted"),
+        ({"seed": -1}, "seed: -1"),
+        ({"lengths": [2], "correction": "ngram"}, "leaves a right block of one token"),
+        ({"resamples": 3}, "resamples: 3"),
+    ],
+)
+def test_mistakes(metadata, says):
+    with pytest.raises(L2MError) as error:
+        read_settings(BipartiteSettings, metadata)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_model_arguments_in_the_metadata_are_left_alone():
+    read_settings(BipartiteSettings, {"pretrained": "gpt2", "dtype": "float32", "max_length": 99, "parallelize": True})
+
+
+@pytest.mark.parametrize("lengths", ["4,8,16", [4, 8, 16], (16, 8, 4), "[4, 8, 16]"])
+def test_lists_as_people_type_them(lengths):
+    assert read_settings(BipartiteSettings, {"lengths": lengths}).lengths == (4, 8, 16)
+
+
+def test_ratios_of_the_appendix_get_lengths_that_they_divide():
+    settings = read_settings(BipartiteSettings, {"ratios": [2, 3, 4]})
+    assert settings.wanted_lengths == (12, 24, 48, 96, 192, 384, 768, 1536)
+
+
+def test_published_settings_take_partners_from_documents_of_their_own():
+    assert not read_settings(BipartiteSettings, {}).independent_pairs
+    assert read_settings(BipartiteSettings, {"marginal": "independent"}).independent_pairs
+    assert read_settings(BipartiteSettings, {"control_variate": False}).independent_pairs
+    direct = {"estimators": ["direct"], "control_variate": False}
+    assert not read_settings(BipartiteSettings, direct).needs_partners
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*BipartiteSettings.__dataclass_fields__, "document", "x"]), values))
+def test_any_metadata_is_settings_or_one_line(metadata):
+    try:
+        settings = read_settings(BipartiteSettings, metadata)
+    except L2MError as error:
+        assert "\n" not in str(error)
+    else:
+        assert all(length % ratio == 0 for length in settings.wanted_lengths for ratio in settings.ratios)
