@@ -5,9 +5,9 @@ With counts n_k that sum to N, each estimator here has the form
     H = ln N - (1/N) * [ sum_k c(n_k) + c_0 ],
 
 and differs from the others in the contribution c(n) of one outcome alone: n * G(n) for Grassberger (2003),
-n * ln n for the plug-in, n * ln n - 1/2 (and c_0 = 1/2) for Miller-Madow. Because c depends on nothing but the
-count, it is evaluated once per distinct count: the histogram "count -> number of outcomes with that count" is
-all that an entropy needs, however many outcomes there are.
+n * ln n for the plug-in, n * ln n - 1/2 (and c_0 = 1/2) for Miller-Madow. Because c depends on the count alone,
+it is evaluated once per distinct count: the histogram "count -> number of outcomes" is all that an entropy
+needs, however many outcomes there are.
 
 Source: P. Grassberger, "Entropy estimates from insufficient samplings", arXiv physics/0307138 (2003).
 """
@@ -160,7 +160,9 @@ def ngram_counts(token_sequences: Iterable[ArrayLike], n: int) -> Integers:
     tokens = np.concatenate(sequences)
     # room[t]: tokens from t to the end of its sequence, t included; an n-gram starts at t if room[t] >= n
     room = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(tokens))
-    names = np.unique(tokens, return_inverse=True)[1]  # 0 ... V-1, so that two of them fit one int64
+    names: Integers = np.unique(tokens, return_inverse=True)[
+        1
+    ]  # 0 ... V-1, so that two of them fit one int64
     gram: Integers = names
     for length in range(2, n + 1):
         starts = room[: len(tokens) - length + 1] >= length
@@ -181,8 +183,7 @@ def _run_lengths(keys: Integers) -> Integers:
 def _distinct_counts(counts: ArrayLike, multiplicities: ArrayLike | None) -> tuple[Integers, Integers]:
     n = _non_negative_integers("counts", counts)
     if multiplicities is None:
-        values, k = np.unique(n[n > 0], return_counts=True)
-        return values, k.astype(np.int64)
+        return np.unique(n[n > 0], return_counts=True)
     k = _non_negative_integers("multiplicities", multiplicities)
     if k.shape != n.shape:
         raise L2MError(f"multiplicities: {len(k)} of them for {len(n)} counts; give one per count")
