@@ -9,7 +9,7 @@ where they differ, or the model has no separable body, the plain forward is used
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -100,15 +100,17 @@ class HuggingFaceScorer:
             place = (rows.to(logits.device), positions.to(logits.device))
             return _gathered(logits[place], targets).cpu().numpy()
         with self._autocast():
-            hidden = _body(self._model)(input_ids=ids, use_cache=False)[0]  # (B, T, H)
+            output = _body(self._model)(input_ids=ids, use_cache=False)
+        hidden = output.last_hidden_state  # (B, T, H)
         selected = hidden[rows.to(hidden.device), positions.to(hidden.device)]  # (P, H)
-        del hidden
+        kind = type(output)
+        del hidden, output
         vocabulary = _vocabulary_size(self._model)
         step = max(1, LOGITS_BYTES // (4 * vocabulary))
         pieces = []
-        with self._autocast(), _stored_body(self._model) as store:
+        with self._autocast(), _head_alone(self._model, kind) as head:
             for low in range(0, len(selected), step):
-                logits = store.head(selected[None, low : low + step])[0]  # (p, V)
+                logits = head(selected[None, low : low + step])[0]  # (p, V)
                 pieces.append(_gathered(logits, targets[low : low + step]))
         return torch.cat(pieces).cpu().numpy()
 
@@ -187,39 +189,32 @@ def _vocabulary_size(model: Any) -> int:
 
 
 class _StoredBody(torch.nn.Module):
-    """Stands where the body was and returns hidden states computed before."""
+    """Stands where the body was and returns hidden states computed before, in the body's own kind of output."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Any) -> None:
         super().__init__()
+        self._kind = kind
         self.hidden: torch.Tensor | None = None
 
     def forward(self, *_args: Any, **_kwargs: Any) -> Any:
-        from transformers.modeling_outputs import MoeModelOutputWithPast
-
-        # The widest of the common output classes: heads of mixture models also look for router logits.
-        return MoeModelOutputWithPast(last_hidden_state=self.hidden)
-
-
-class _Head:
-    def __init__(self, model: Any, stored: _StoredBody):
-        self._model, self._stored = model, stored
-
-    def head(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits of hidden states (1, p, H) -> (1, p, V) by the model's own forward."""
-        self._stored.hidden = hidden
-        ids = torch.zeros(hidden.shape[:2], dtype=torch.long, device=hidden.device)
-        logits: torch.Tensor = self._model(input_ids=ids, use_cache=False).logits
-        return logits
+        return self._kind(last_hidden_state=self.hidden)
 
 
 @contextmanager
-def _stored_body(model: Any) -> Iterator[_Head]:
-    """The model with its body replaced, put back whatever happens."""
+def _head_alone(model: Any, kind: Any) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
+    """The model's own forward as a function of hidden states, (1, p, H) -> (1, p, V); the body is put back after."""
     name, body = model.base_model_prefix, _body(model)
-    stored = _StoredBody()
+    stored = _StoredBody(kind)
+
+    def head(hidden: torch.Tensor) -> torch.Tensor:
+        stored.hidden = hidden
+        ids = torch.zeros(hidden.shape[:2], dtype=torch.long, device=hidden.device)
+        logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
+        return logits
+
     model._modules[name] = stored
     try:
-        yield _Head(model, stored)
+        yield head
     finally:
         model._modules[name] = body
 

@@ -29,8 +29,8 @@ class Encoder:
     def __init__(self, lm: Any):
         name = type(lm).__name__
         self._lm = lm
-        self._tokenizer = getattr(lm, "tokenizer", None)
-        if not hasattr(lm, "tok_encode") or self._tokenizer is None:
+        self._tokenizer = lm.tokenizer if hasattr(lm, "tok_encode") else None
+        if self._tokenizer is None:
             raise L2MError(
                 f"model: {name} gives no token-level log-likelihoods (no tokenizer of its own, as with chat-only "
                 "APIs); use a backend that has them: hf, vllm, or local-completions with tokenizer=..."

@@ -1,0 +1,264 @@
+"""Every scorer gives the same log-probabilities, and they are the model's own."""
+
+import numpy as np
+import pytest
+import torch
+from lm_eval.models.huggingface import HFLM
+
+from l2m_eval.errors import L2MError
+from l2m_eval.scoring import base, huggingface, score_requests
+from l2m_eval.scoring.base import PortableScorer, choose_scorer, sums_between_cuts
+from l2m_eval.scoring.huggingface import HuggingFaceScorer, next_batch
+from l2m_eval.scoring.tokens import Encoder
+from l2m_eval.windows import Window
+
+
+def no_bar(_tokens):
+    pass
+
+
+def windows_of_many_shapes(vocabulary, seed=0, longest=40):
+    rng = np.random.default_rng(seed)
+    windows = []
+    for _ in range(12):
+        context = np.concatenate([[0], rng.integers(2, vocabulary, rng.integers(0, longest // 2))])
+        target = rng.integers(2, vocabulary, rng.integers(1, longest - len(context)))
+        cuts = {len(target), int(rng.integers(1, len(target) + 1))}
+        windows.append(Window(context, target, tuple(sorted(cuts)), "random"))
+    return sorted(windows, key=lambda w: -len(w))
+
+
+def plain_sums(model, window):
+    """Log-probabilities by the definition: one window, the whole logits, float64."""
+    ids = torch.from_numpy(np.concatenate([window.context, window.target]))[None]
+    with torch.no_grad():
+        log_probs = torch.log_softmax(model(ids).logits.double(), -1)[0]
+    start = len(window.context)
+    values = [log_probs[t - 1, ids[0, t]].item() for t in range(start, ids.shape[1])]
+    return np.add.reduceat(values, [0, *window.cuts[:-1]])
+
+
+@pytest.fixture(scope="module")
+def lm(tiny_llama):
+    return HFLM(pretrained=str(tiny_llama), device="cpu", batch_size=4, dtype="float32")
+
+
+def test_the_hf_scorer_gives_the_models_own_log_probabilities(lm):
+    windows = windows_of_many_shapes(320)
+    scorer = choose_scorer(lm)
+    assert isinstance(scorer, HuggingFaceScorer)
+    assert scorer._chunked
+    for window, sums in zip(windows, scorer(windows, no_bar), strict=True):
+        # float32 log-softmax against float64: 1e-6 a token
+        assert sums == pytest.approx(plain_sums(lm.model, window), abs=1e-4)
+
+
+def test_the_portable_scorer_agrees_to_a_thousandth_of_a_nat(lm):
+    windows = windows_of_many_shapes(320, seed=1)
+    fast, portable = HuggingFaceScorer(lm)(windows, no_bar), PortableScorer(lm)(windows, no_bar)
+    for one, other in zip(fast, portable, strict=True):
+        assert one == pytest.approx(other, abs=1e-3)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8, "auto"])
+def test_the_batch_size_does_not_change_the_scores(tiny_llama, lm, batch_size):
+    other = HFLM(pretrained=str(tiny_llama), device="cpu", batch_size=batch_size, dtype="float32")
+    windows = windows_of_many_shapes(320, seed=2)
+    for one, two in zip(
+        HuggingFaceScorer(lm)(windows, no_bar), HuggingFaceScorer(other)(windows, no_bar), strict=True
+    ):
+        assert one == pytest.approx(two, abs=1e-4)
+
+
+def test_positions_in_chunks_are_the_same_positions(lm, monkeypatch):
+    windows = windows_of_many_shapes(320, seed=3)
+    whole = HuggingFaceScorer(lm)(windows, no_bar)
+    monkeypatch.setattr(huggingface, "LOGITS_BYTES", 4 * 320 * 3)  # three positions at a time
+    for one, other in zip(whole, HuggingFaceScorer(lm)(windows, no_bar), strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+
+
+ARCHITECTURES = {
+    "llama": {"num_key_value_heads": 2},
+    "gemma2": {"head_dim": 8, "num_key_value_heads": 2, "final_logit_softcapping": 3.0, "sliding_window": 8},
+    "gemma3_text": {"head_dim": 8, "num_key_value_heads": 2, "sliding_window": 8},
+    "cohere": {"logit_scale": 0.25, "num_key_value_heads": 2},
+    "cohere2": {"logit_scale": 0.25, "num_key_value_heads": 2, "sliding_window": 8},
+    "granite": {"logits_scaling": 4.0, "num_key_value_heads": 2},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
+    "gpt_neox": {},
+    "phi": {},
+    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2, "num_key_value_heads": 2},
+    "mistral": {"sliding_window": 8, "num_key_value_heads": 2},
+    "mamba": {"state_size": 4},
+    "mamba2": {"state_size": 8, "num_heads": 8, "head_dim": 8, "n_groups": 1, "expand": 2},
+    "rwkv": {"attention_hidden_size": 32, "context_length": 128},
+    "jamba": {"num_key_value_heads": 2, "attn_layer_period": 2, "attn_layer_offset": 1, "num_experts": 2,
+              "use_mamba_kernels": False, "mamba_d_state": 4},
+}  # fmt: skip
+
+
+def build(family):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    common = {
+        "vocab_size": 320,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 128,
+        "pad_token_id": 0,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+    }
+    config = AutoConfig.for_model(family, **{**common, **ARCHITECTURES[family]})
+    return AutoModelForCausalLM.from_config(config).float().eval()
+
+
+@pytest.mark.parametrize("family", ARCHITECTURES)
+def test_every_head_is_the_models_own(family, tokenizer_folder):
+    """Soft-capping, scaling, tied heads, biases: the chunked head must be exact on each architecture."""
+    from transformers import AutoTokenizer
+
+    model = build(family)
+    lm = HFLM(pretrained=model, tokenizer=AutoTokenizer.from_pretrained(tokenizer_folder), batch_size=4, device="cpu")
+    windows = windows_of_many_shapes(320, seed=4)
+    scorer = HuggingFaceScorer(lm)
+    assert scorer._chunked
+    for window, sums in zip(windows, scorer(windows, no_bar), strict=True):
+        # 1e-5 nats a token, up to 40 tokens
+        assert sums == pytest.approx(plain_sums(model, window), abs=4e-4)
+
+
+def test_a_model_without_a_separable_body_is_scored_whole(lm, monkeypatch, caplog):
+    def no_body(_model):
+        raise TypeError("no body module")
+
+    windows = windows_of_many_shapes(320, seed=5)
+    expected = HuggingFaceScorer(lm)(windows, no_bar)
+    monkeypatch.setattr(huggingface, "_body", no_body)
+    scorer = HuggingFaceScorer(lm)
+    assert not scorer._chunked
+    assert "cannot be run apart" in caplog.text
+    for one, other in zip(expected, scorer(windows, no_bar), strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_out_of_memory_halves_the_batch_and_loses_nothing(lm, monkeypatch):
+    windows = windows_of_many_shapes(320, seed=6)
+    expected = HuggingFaceScorer(lm)(windows, no_bar)
+    scorer = HuggingFaceScorer(lm)
+    score, sizes = scorer._score, []
+
+    def limited(batch):
+        sizes.append(len(batch))
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return score(batch)
+
+    monkeypatch.setattr(scorer, "_score", limited)
+    for one, other in zip(expected, scorer(windows, no_bar), strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+    assert max(sizes) > 1
+
+
+def test_batches_keep_to_the_budget_and_waste_little():
+    rng = np.random.default_rng(0)
+    lengths = sorted(rng.choice([2049, 1025, 513, 257, 129, 65, 33, 17, 9, 5], 2000).tolist(), reverse=True)
+    windows = [Window(np.zeros(1, np.int64), np.zeros(n - 1, np.int64), (n - 1,), "") for n in lengths]
+    padded = 0
+    while windows:
+        batch = next_batch(windows, 16_384)
+        assert len(batch) * len(batch[0]) <= 16_384
+        padded += len(batch) * len(batch[0])
+        windows = windows[len(batch) :]
+    assert padded <= 1.05 * sum(lengths)
+
+
+def test_one_window_is_scored_even_where_it_exceeds_the_budget():
+    window = Window(np.zeros(1, np.int64), np.zeros(99, np.int64), (99,), "")
+    assert len(next_batch([window, window], 10)) == 1
+
+
+def test_sums_between_cuts():
+    assert sums_between_cuts(np.array([1.0, 2.0, 3.0, 4.0]), (1, 3, 4)).tolist() == [1.0, 5.0, 4.0]
+
+
+class Request:
+    """Scores one piece of text."""
+
+    def __init__(self, windows):
+        self._windows = windows
+
+    def plan(self, _encoder):
+        return self
+
+    @property
+    def windows(self):
+        return self._windows
+
+    def record(self, scores):
+        return repr([float(s.sum()) for s in scores])
+
+
+def test_equal_windows_are_scored_once(lm, monkeypatch):
+    windows = windows_of_many_shapes(320, seed=7)[:3]
+    seen = []
+    scorer = choose_scorer(lm)
+    monkeypatch.setattr(base, "choose_scorer", lambda _lm: lambda ws, bar: seen.append(len(ws)) or scorer(ws, bar))
+    answers = score_requests(lm, [Request(windows), Request(windows[::-1])], progress=False)
+    assert seen == [3]
+    assert eval(answers[0]) == eval(answers[1])[::-1]
+
+
+def test_a_window_that_does_not_fit_is_an_error_before_the_run(lm):
+    window = Window(np.zeros(1, np.int64), np.ones(200, np.int64), (200,), "a long one")
+    with pytest.raises(L2MError, match=r"window of a long one has 201 tokens with its prefix, the model reads 129"):
+        score_requests(lm, [Request([window])], progress=False)
+
+
+def test_log_probabilities_that_are_no_numbers_name_the_window(tiny_llama):
+    broken = HFLM(pretrained=str(tiny_llama), device="cpu", batch_size=1, dtype="float32")
+    with torch.no_grad():
+        broken.model.lm_head.weight[5] = float("nan")
+    with pytest.raises(L2MError, match="NaN log-probability in the window of random"):
+        score_requests(broken, [Request(windows_of_many_shapes(320)[:1])], progress=False)
+
+
+def test_text_that_spells_a_special_token_is_scored_as_text(lm):
+    encoder = Encoder(lm)
+    ids = encoder.encode("before <|bos|> after <|eos|>", "document")
+    assert not {0, 1} & set(ids.tolist())
+    assert lm.tokenizer.decode(ids.tolist()) == "before <|bos|> after <|eos|>"
+
+
+def test_no_special_token_is_added(lm):
+    encoder = Encoder(lm)
+    assert encoder.prefix == 0
+    ids = encoder.encode("plain text", "document")
+    assert lm.tokenizer.decode(ids.tolist()) == "plain text"
+
+
+def test_a_model_without_bos_starts_from_eos_and_without_either_says_so(tiny_llama):
+    lm = HFLM(pretrained=str(tiny_llama), device="cpu")
+    lm.tokenizer.bos_token = None
+    assert Encoder(lm).prefix == 1
+    lm.tokenizer.eos_token = None
+    with pytest.raises(L2MError, match="neither a BOS nor an EOS"):
+        Encoder(lm)
+
+
+def test_backends_without_token_log_likelihoods_get_one_sentence():
+    from lm_eval.models.dummy import DummyLM
+
+    with pytest.raises(L2MError, match="DummyLM gives no token-level log-likelihoods"):
+        score_requests(DummyLM(), [], progress=False)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_found_out(tiny_llama):
+    lm = HFLM(pretrained=str(tiny_llama), device="cpu")
+    lm.tokenizer.add_tokens(["zebra"])
+    with pytest.raises(L2MError, match="gives token id 320 .*, the model knows 320 tokens"):
+        Encoder(lm).encode("a zebra", "document")

@@ -1,0 +1,69 @@
+"""Windows hold what the estimates need, each token where it belongs, nothing twice."""
+
+import numpy as np
+import pytest
+
+from l2m_eval.settings import DEFAULT_LENGTHS
+from l2m_eval.windows import (
+    bipartite_cells,
+    conditional_sums,
+    conditional_window,
+    right_block_sums,
+    right_block_windows,
+)
+
+PREFIX = -7
+
+
+def score(window):
+    """A stand-in for a model: the log-probability of a token is a function of it and of what was read."""
+    ids = np.concatenate([window.context, window.target])
+    values = [
+        -np.log1p(abs(int(ids[t])) + 0.01 * ids[:t].sum() % 5) for t in range(len(window.context), len(ids))
+    ]
+    return np.add.reduceat(values, [0, *window.cuts[:-1]])
+
+
+def by_hand(context, target):
+    ids = [PREFIX, *context, *target]
+    start = 1 + len(context)
+    return sum(-np.log1p(abs(int(ids[t])) + 0.01 * sum(ids[:t]) % 5) for t in range(start, len(ids)))
+
+
+@pytest.mark.parametrize("ratios", [(2,), (2, 3), (3, 4), (2, 3, 4)])
+def test_sums_from_windows_are_those_of_the_blocks(ratios):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(1, 50, 48), rng.integers(1, 50, 48)
+    cells = bipartite_cells((12, 24, 48), ratios)
+    conditional = conditional_sums(score(conditional_window(x, cells, PREFIX, "x")), cells)
+    marginal, first = right_block_sums(
+        [score(w) for w in right_block_windows(None, x, cells, PREFIX, "x", 2)], cells, 2
+    )
+    crossed, _ = right_block_sums([score(w) for w in right_block_windows(x, y, cells, PREFIX, "x")], cells)
+    for number, cell in enumerate(cells):
+        left, total = cell.left, cell.total
+        assert conditional[number] == pytest.approx(by_hand(x[:left], x[left:total]))
+        assert marginal[number] == pytest.approx(by_hand([], x[left:total]))
+        assert first[number] == pytest.approx(by_hand([], x[left : left + 2]))
+        assert crossed[number] == pytest.approx(by_hand(x[:left], y[left:total]))
+
+
+def test_a_document_costs_8207_tokens_with_the_default_settings():
+    """SCIENCE.md §6: the windows that direct and vCLUB need, against 40,983 of the published procedure."""
+    x = np.arange(2048)
+    cells = bipartite_cells(DEFAULT_LENGTHS, (2,))
+    windows = [
+        conditional_window(x, cells, 0, "x"),
+        *right_block_windows(None, x, cells, 0, "x"),
+        *right_block_windows(x, x[::-1], cells, 0, "x"),
+    ]
+    assert sum(map(len, windows)) == 8207
+    published = (2048 + 1) + sum((2048 + 1) + (2048 - cell.left + 1) for cell in cells)
+    assert published > 4.5 * 8207
+
+
+def test_ratios_that_share_a_split_share_a_window():
+    cells = bipartite_cells((12, 24), (2, 4))  # splits 6, 12 and 3, 6
+    windows = right_block_windows(None, np.arange(24), cells, 0, "x")
+    assert [len(w.target) for w in windows] == [9, 18, 12]
+    assert windows[1].cuts == (6, 18)
