@@ -1,0 +1,193 @@
+"""Reads the history state out of what a model's forward pass returns.
+
+The floating-point tensors of the returned cache are the history state (integers are positions and counters).
+Nothing is assumed about the cache's class: objects, lists and dicts are searched for tensors, and the name a
+tensor is kept under says what kind of state it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from l2m_eval.errors import L2MError
+from l2m_eval.history_state.state import (
+    ATTENTION,
+    COMPRESSED_LATENT,
+    CONVOLUTION,
+    INDEX,
+    OTHER,
+    RECURRENT,
+    SLIDING_WINDOW,
+)
+
+# Where the forward passes of transformers' models return their state, by the names used over the years.
+STATE_FIELDS = ("cache", "past_key_values", "cache_params", "state", "rnn_state", "mems")
+_NOT_STATE = (torch.nn.Module, torch.device, torch.dtype, torch.Stream, type)
+
+
+@dataclass(frozen=True)
+class StateTensor:
+    """One tensor of the state: its layer (None if shared), kind, elements and bits per sequence, and dtype."""
+
+    layer: int | None
+    kind: str
+    elements: int
+    bits: int
+    dtype: str
+
+
+def returned_state(output: Any) -> Any:
+    """The cache among the fields of a model's output; None where there is none."""
+    fields = output if isinstance(output, Mapping) else vars(output) if hasattr(output, "__dict__") else {}
+    for name in STATE_FIELDS:
+        if fields.get(name) is not None:
+            return {"state": fields[name]} if name in ("state", "rnn_state") else fields[name]
+    return None
+
+
+def read_cache(cache: Any, *, batch_size: int = 1, config: Any = None) -> tuple[StateTensor, ...]:
+    """The state tensors of a cache, per sequence of the batch.
+
+    A tensor that is kept under two names counts once. Of a preallocated (static) cache the filled part counts.
+    Quantised keys and values count with their logical number of elements, and with the bits of everything that is
+    stored for them, scales and zero points included. Where a tensor lies (offloaded or not) makes no difference.
+
+    Args:
+        cache: What the model returned: a cache object, or the tuples of older models.
+        batch_size: Sequences in the batch; sizes are divided by it.
+        config: The model's configuration, which tells a compressed latent from an attention cache.
+
+    Raises:
+        L2MError: the cache holds a size that is not a multiple of the batch.
+    """
+    tensors = []
+    for layer, name, owner, elements, bits, tensor in _tensors(cache, None, "", None, set()):
+        if elements % batch_size or bits % batch_size:
+            raise L2MError(
+                f"batch_size: {batch_size} does not divide the {elements:,} elements of the state {name!r}; give the "
+                "batch size of the forward pass that filled the cache"
+            )
+        kind = _kind(name, owner, tensor, config)
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        if name.endswith(("_quantized_keys", "_quantized_values")):
+            dtype = f"{bits / max(elements, 1):.3g} bits, quantised"
+        tensors.append(StateTensor(layer, kind, elements // batch_size, bits // batch_size, dtype))
+    return tuple(tensors)
+
+
+def windows_of(cache: Any) -> tuple[int, ...]:
+    """Sliding windows that the layers of a cache say they have, in tokens."""
+    layers = getattr(cache, "layers", None) or []
+    found = {getattr(layer, "sliding_window", None) for layer in layers}
+    return tuple(sorted(int(w) for w in found if isinstance(w, int) and w > 0))
+
+
+def _tensors(
+    value: Any, layer: int | None, name: str, owner: Any, seen: set[tuple[int, ...]]
+) -> Iterator[tuple[int | None, str, Any, int, int, torch.Tensor]]:
+    """(layer, name, the object that holds it, elements, bits, tensor) of every floating tensor below `value`."""
+    if isinstance(value, torch.Tensor):
+        if not value.is_floating_point() or value.numel() == 0 or _same_as_before(value, seen):
+            return
+        elements = round(value.numel() * _filled(owner))
+        yield layer, name, owner, elements, elements * value.element_size() * 8, value
+    elif name.endswith(("_quantized_keys", "_quantized_values")):
+        if value is not None:
+            logical = owner._dequantize(value)
+            stored = sum(tensor.numel() * tensor.element_size() * 8 for tensor in _stored(value))
+            yield layer, name, owner, logical.numel(), stored, logical
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            index = key if layer is None and isinstance(key, int) else layer
+            yield from _tensors(item, index, f"{name}.{key}", owner, seen)
+    elif isinstance(value, (list, tuple)):
+        for position, item in enumerate(value):
+            # A list of five states, each over all layers (RWKV), is not a list of layers.
+            a_layer = layer is None and not (name == ".state" and isinstance(item, torch.Tensor))
+            yield from _tensors(item, position if a_layer else layer, f"{name}.{position}", owner, seen)
+    elif hasattr(value, "__dict__") and not isinstance(value, _NOT_STATE) and not hasattr(value, "to_dict"):
+        for key, item in vars(value).items():
+            yield from _tensors(item, layer, f"{name}.{key}", value, seen)
+
+
+def _same_as_before(tensor: torch.Tensor, seen: set[tuple[int, ...]]) -> bool:
+    key = (tensor.untyped_storage()._cdata, tensor.storage_offset(), *tensor.shape)
+    if key in seen:
+        return True
+    seen.add(key)
+    return False
+
+
+def _filled(owner: Any) -> float:
+    """The filled fraction of a preallocated layer; 1 for any other."""
+    allocated = getattr(owner, "max_cache_len", None)
+    used = getattr(owner, "cumulative_length", None)
+    if not allocated or used is None:
+        return 1.0
+    return min(int(used), int(allocated)) / int(allocated)
+
+
+def _stored(value: Any) -> Iterator[torch.Tensor]:
+    """The plain tensors that a quantised value is stored in."""
+    if isinstance(value, torch.Tensor):
+        if type(value) is not torch.Tensor and hasattr(value, "__tensor_flatten__"):
+            names, _ = value.__tensor_flatten__()
+            for name in names:
+                yield from _stored(getattr(value, name))
+        else:
+            yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _stored(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _stored(item)
+
+
+def _kind(name: str, owner: Any, tensor: torch.Tensor, config: Any) -> str:
+    last = name.lower()
+    if "conv" in last:
+        return CONVOLUTION
+    if any(word in last for word in ("recurrent", "ssm", "rnn", "linear_cache", ".state", "lstm")):
+        return RECURRENT
+    if "index" in last:
+        return INDEX
+    if any(word in last for word in ("compressed", "buffer_", "overlap_")):
+        return COMPRESSED_LATENT
+    if getattr(owner, "is_sliding", False) is True:
+        return SLIDING_WINDOW
+    if _is_latent(tensor, config):
+        return COMPRESSED_LATENT
+    # keys and values of a cache layer, pairs of a tuple cache, or memories of hidden states
+    if any(word in last for word in ("key", "value", "mems")) or owner is None:
+        return ATTENTION
+    return OTHER
+
+
+def _is_latent(tensor: torch.Tensor, config: Any) -> bool:
+    """Whether keys or values are the shared latent of multi-head latent attention, not one set per head."""
+    decoder = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
+    rank = getattr(decoder, "kv_lora_rank", None)
+    if not isinstance(rank, int) or tensor.ndim != 4 or tensor.shape[1] != 1:
+        return False
+    rotary = getattr(decoder, "qk_rope_head_dim", None) or 0
+    return tensor.shape[-1] in (rank, rotary, rank + rotary)
+
+
+def kept_in_modules(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Floating tensors that modules hold as plain attributes, by name.
+
+    Parameters and buffers are not among them. One that a forward pass creates or replaces is a state that the
+    returned cache does not contain (RecurrentGemma).
+    """
+    held = {}
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, torch.Tensor) and value.is_floating_point() and math.prod(value.shape) > 0:
+                held[f"{path}.{name}"] = value
+    return held

@@ -1,0 +1,263 @@
+"""What a history state is, as numbers: sizes per kind of layer, and how they grow. Arrays only, no torch.
+
+The history state z of a language model is the smallest set of intermediate variables that stand for the past:
+q(y|x) = q(y|z) (Chen et al. 2025, arXiv 2503.04725, section 5). Its size decides which mutual-information
+scaling a model can hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize
+
+Array = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+MEASURED = "measured on the model's own cache"
+CONFIGURATION = "configuration"
+STATED = "stated"
+
+ATTENTION = "attention"
+SLIDING_WINDOW = "sliding window"
+COMPRESSED_LATENT = "compressed latent"
+INDEX = "attention index"
+RECURRENT = "recurrent"
+CONVOLUTION = "convolution"
+OTHER = "other"
+# The order in which kinds are reported.
+KINDS = (ATTENTION, SLIDING_WINDOW, COMPRESSED_LATENT, INDEX, RECURRENT, CONVOLUTION, OTHER)
+
+
+@dataclass(frozen=True)
+class LayerState:
+    """The state of one kind that one layer keeps.
+
+    Attributes:
+        layer: Index of the layer; None where one state belongs to all layers together.
+        kind: One of `KINDS`, or ``"stated"``.
+        elements_per_token: Elements that a token adds: at large lengths if the state grows without end, at the
+            first tokens if it saturates, zero if it is constant.
+        largest: Elements when it is full; None where it grows without end.
+        saturates_at: Tokens after which it no longer grows (1 for a constant); None where it grows without end.
+        dtype: How the elements are stored.
+    """
+
+    layer: int | None
+    kind: str
+    elements_per_token: float
+    largest: int | None
+    saturates_at: int | None
+    dtype: str
+
+    def __str__(self) -> str:
+        where = "all layers" if self.layer is None else f"layer {self.layer}"
+        if self.largest is None:
+            size = f"{self.elements_per_token:,.10g} elements per token"
+        elif self.elements_per_token == 0 or self.saturates_at == 1:
+            size = f"{self.largest:,} elements"
+        else:
+            size = f"{self.elements_per_token:,.10g} elements per token up to {self.saturates_at:,} tokens"
+        return f"{where}: {self.kind}, {size} ({self.dtype})"
+
+
+@dataclass(frozen=True, eq=False)
+class HistoryState:
+    """dim z(L) of one model, per kind of layer, for one sequence (whatever the batch).
+
+    Attributes:
+        model: Name of the model, or the statement.
+        source: `MEASURED`, `CONFIGURATION` or `STATED`.
+        lengths: Numbers of tokens asked for, shape (n,), increasing.
+        kinds: Names of the kinds that the model has, K of them.
+        elements: Shape (K, n).
+        bits: Bits in which those elements are stored, scales of quantised caches included, shape (K, n).
+        probe_lengths: Every length at which the size is known, shape (p,), increasing: those asked for, the
+            places where a layer saturates, and lengths beyond all windows. Between them it is interpolated.
+        probe_elements, probe_bits: The same as `elements` and `bits`, there; shape (K, p).
+        layers: What each layer keeps.
+        notes: Sentences on how the numbers came about, for the reader of a report.
+    """
+
+    model: str
+    source: str
+    lengths: Counts
+    kinds: tuple[str, ...]
+    elements: Counts
+    bits: Counts
+    probe_lengths: Counts
+    probe_elements: Counts
+    probe_bits: Counts
+    layers: tuple[LayerState, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> Counts:
+        """dim z at `lengths`, all kinds together, in elements; shape (n,)."""
+        return self.elements.sum(axis=0)
+
+    @property
+    def total_bits(self) -> Counts:
+        """dim z at `lengths`, all kinds together, in bits; shape (n,)."""
+        return self.bits.sum(axis=0)
+
+    @property
+    def bytes(self) -> Array:
+        """Bytes per kind at `lengths`, shape (K, n)."""
+        return self.bits / 8.0
+
+    def elements_at(self, lengths: ArrayLike) -> Array:
+        """Total elements at any lengths, measured or not, shape of `lengths`.
+
+        Piecewise linear through the probes, which contain every place where a layer saturates, and continued
+        beyond the last one with the growth found there.
+        """
+        return _through(self.probe_lengths, self.probe_elements.sum(axis=0), lengths)
+
+    def bits_at(self, lengths: ArrayLike) -> Array:
+        """Total bits at any lengths; as `elements_at`."""
+        return _through(self.probe_lengths, self.probe_bits.sum(axis=0), lengths)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists and numbers, for reports."""
+        return {
+            "model": self.model,
+            "source": self.source,
+            "lengths": self.lengths.tolist(),
+            "elements": {k: row.tolist() for k, row in zip(self.kinds, self.elements, strict=True)},
+            "bits": {k: row.tolist() for k, row in zip(self.kinds, self.bits, strict=True)},
+            "total_elements": self.total.tolist(),
+            "total_bytes": (self.total_bits / 8).tolist(),
+            "layers": [str(layer) for layer in self.layers],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class StateGrowth:
+    """How dim z grows with the length.
+
+    Attributes:
+        exponent: Slope of log dim z against log L over the lengths asked for; NaN with fewer than two.
+        asymptotic_exponent: γ in dim z ~ L^γ at the largest lengths known: 1 while a token still adds
+            elements there, 0 where none does. NaN where too few lengths are known to tell.
+        saturation_length: Tokens after which every part that stops growing has stopped (the largest window;
+            1 where the only such parts are constant); None where every part grows without end.
+        constant_part: Elements that do not depend on the length, at the largest lengths.
+        slope_per_token: Elements that a token adds there. Both are NaN unless γ is 0 or 1.
+        probed_up_to: The largest length known, in tokens.
+        sentence: The above in words.
+    """
+
+    exponent: float
+    asymptotic_exponent: float
+    saturation_length: int | None
+    constant_part: float
+    slope_per_token: float
+    probed_up_to: int
+    sentence: str
+
+
+def state_growth(state: HistoryState) -> StateGrowth:
+    """Growth of the history state, from its increments between the largest lengths known.
+
+    The increments dim z(b) - dim z(a) and dim z(c) - dim z(b) at the last three lengths a < b < c are free of the
+    constant part, so a hybrid of a large fixed state and a little attention is still seen to grow like L.
+    """
+    x = state.probe_lengths.astype(float)
+    z = state.probe_elements.sum(axis=0).astype(float)
+    exponent = float("nan")
+    if len(state.lengths) > 1 and (state.total > 0).all():
+        exponent = float(np.polyfit(np.log(state.lengths), np.log(state.total), 1)[0])
+    gamma, constant, slope = _asymptote(x, z)
+    ends = [layer.saturates_at for layer in state.layers if layer.saturates_at is not None]
+    saturation = max(ends) if ends else None
+    return StateGrowth(
+        exponent=exponent,
+        asymptotic_exponent=gamma,
+        saturation_length=saturation,
+        constant_part=constant,
+        slope_per_token=slope,
+        probed_up_to=int(x[-1]),
+        sentence=_growth_sentence(gamma, constant, slope, saturation, int(x[-1])),
+    )
+
+
+def _asymptote(x: Array, z: Array) -> tuple[float, float, float]:
+    """Exponent, constant part and slope at the last three lengths."""
+    nan = float("nan")
+    if len(x) < 3:
+        return nan, nan, nan
+    (a, b, c), (first, second) = x[-3:], np.diff(z[-3:])
+    slope = second / (c - b)
+    # Compressed caches grow by one entry every few tokens; a step of that size is no curvature.
+    if np.isclose(slope, first / (b - a), rtol=5e-3, atol=1e-12 * max(z[-1], 1.0) / c):
+        return (1.0 if slope > 0 else 0.0), float(z[-1] - slope * c), float(slope)
+    if first <= 0 or second <= 0:
+        return nan, nan, nan
+    if abs(second - first) <= 1 and np.isclose(c * a, b * b):
+        return 0.0, nan, nan  # the same increment per octave, to the whole element: a logarithm
+
+    def excess(gamma: float) -> float:
+        # (c^γ - b^γ) / (b^γ - a^γ), with b as the unit so that no power overflows
+        up = np.expm1(gamma * np.log(c / b))
+        down = -np.expm1(gamma * np.log(a / b))
+        return float(np.log(up / down if gamma else np.log(c / b) / np.log(b / a)) - np.log(second / first))
+
+    if excess(-4.0) > 0 or excess(16.0) < 0:
+        return nan, nan, nan
+    gamma = float(optimize.brentq(excess, -4.0, 16.0, xtol=1e-9))
+    # Increments that shrink like L^γ with γ ≤ 0 add up to a bounded (or logarithmic) state: exponent zero.
+    return max(0.0, round(gamma, 6)), nan, nan
+
+
+def _growth_sentence(gamma: float, constant: float, slope: float, saturation: int | None, known: int) -> str:
+    if np.isnan(gamma):
+        return "the growth at large lengths is not known: sizes at too few lengths"
+    if gamma == 0 and np.isnan(slope):
+        return f"grows more slowly than any power of the length (known up to {known:,} tokens)"
+    if gamma == 0:
+        if saturation == 1:
+            return f"is the same at every length: {constant:,.10g} elements"
+        since = f" from {saturation:,} tokens on" if saturation else ""
+        return f"does not grow{since}: {constant:,.10g} elements"
+    if gamma == 1:
+        fixed = f"{constant:,.10g} + " if abs(constant) >= 0.5 else ""
+        since = f" from {saturation:,} tokens on" if saturation and saturation > 1 else ""
+        return f"grows linearly{since}: {fixed}{slope:,.10g} · L elements"
+    return f"grows like L^{gamma:.3g} (known up to {known:,} tokens)"
+
+
+def _through(knots: Counts, values: Counts, lengths: ArrayLike) -> Array:
+    x, z, at = knots.astype(float), values.astype(float), np.asarray(lengths, float)
+    inside = np.interp(at, x, z)
+    if len(x) < 2:
+        return inside
+    gamma, constant, slope = _asymptote(x, z)
+    power = z[-1] * (at / x[-1]) ** (0.0 if np.isnan(gamma) else gamma)
+    beyond = power if np.isnan(slope) else constant + slope * at
+    return np.where(at > x[-1], beyond, inside)
+
+
+def saturation(lengths: Counts, elements: Counts) -> int | None:
+    """Tokens after which one layer's state stops growing, from its sizes at known lengths.
+
+    None where it still grows between the last three lengths. A state that fills token by token and is then full
+    has saturated after largest / (elements after the first token) tokens.
+
+    Args:
+        lengths: Shape (p,), increasing, the first of them 1 token.
+        elements: Shape (p,).
+    """
+    if len(elements) > 1 and elements[-1] != elements[max(-3, -len(elements))]:
+        return None
+    largest, per_token = int(elements[-1]), int(elements[0])
+    if per_token == largest:
+        return int(lengths[0])
+    first_full = int(lengths[np.argmax(elements == largest)])
+    if per_token > 0 and lengths[0] == 1 and largest % per_token == 0 and largest // per_token <= first_full:
+        return largest // per_token
+    return first_full
