@@ -1,0 +1,41 @@
+"""Distributions over tokens whose mutual information is known exactly, by name."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import fields
+from typing import Any
+
+from l2m_eval.errors import L2MError
+from l2m_eval.processes.base import MonteCarlo, Process, TokenProcess
+from l2m_eval.processes.santa_fe import SantaFe
+from l2m_eval.processes.words import WordTokenizer
+
+__all__ = ["PROCESSES", "MonteCarlo", "Process", "SantaFe", "TokenProcess", "WordTokenizer", "make_process"]
+
+PROCESSES: dict[str, type[Process]] = {process.name: process for process in (SantaFe,)}
+
+
+def make_process(name: str, **settings: Any) -> Process:
+    """The process called `name`, with its settings; values may be strings, as a command line gives them.
+
+    Raises:
+        L2MError: no such process or setting (with the nearest names), or a value outside its range.
+    """
+    if name not in PROCESSES:
+        raise L2MError(
+            f"process: {name!r} is not known{_nearest(name, PROCESSES)}; accepted: {', '.join(PROCESSES)}"
+        )
+    accepted = [field.name for field in fields(PROCESSES[name])]  # type: ignore[arg-type]
+    for key, value in settings.items():
+        if key not in accepted:
+            raise L2MError(
+                f"{key}: unknown setting of process {name} (value {value!r}){_nearest(key, accepted)}; "
+                f"accepted: {', '.join(accepted)}"
+            )
+    return PROCESSES[name](**settings)
+
+
+def _nearest(name: Any, accepted: Any) -> str:
+    near = difflib.get_close_matches(str(name), list(accepted), n=2)
+    return f" (nearest: {', '.join(near)})" if near else ""

@@ -1,0 +1,185 @@
+"""What every known process offers: samples, exact log-probabilities, and exact information where it has one.
+
+A process is a frozen dataclass; its fields are its settings. Sequences start at the beginning of the process'
+stationary regime, so that `log_probs` of a block is the block's own marginal, which is what `q(y)` means for a
+model that reads a prefix token and then y. (The tree is the one process that is not stationary; it says where
+this holds.)
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import xlog1py
+
+from l2m_eval.errors import L2MError
+
+Tokens = NDArray[np.int64]
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class MonteCarlo:
+    """A mean over sampled documents with its standard error: an estimate, never an exact value.
+
+    Attributes:
+        value: Mean, nats.
+        standard_error: Of the mean, nats.
+        documents: Number of independent documents it rests on.
+    """
+
+    value: float
+    standard_error: float
+    documents: int
+
+
+class Process(ABC):
+    """A distribution over sequences with exact log-probabilities. Units are nats.
+
+    Raises:
+        L2MError: on construction, for a setting of the wrong type or outside its range.
+    """
+
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # type: ignore[arg-type]
+            object.__setattr__(
+                self, field.name, field.metadata["read"](field.name, getattr(self, field.name))
+            )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings by name, as they were understood."""
+        return asdict(self)  # type: ignore[call-overload]
+
+    @abstractmethod
+    def sample(self, documents: int, length: int, rng: np.random.Generator) -> NDArray[Any]:
+        """Independent documents drawn from the process, (documents, length)."""
+
+    @abstractmethod
+    def log_probs(self, sequences: NDArray[Any]) -> Values:
+        """log p(w_t | w_<t) of every position of given documents, (documents, length), nats.
+
+        Every row is taken to start the process afresh, so the rows' sums are block log-marginals.
+        """
+
+    @abstractmethod
+    def mean_nll(self, length: int) -> Values:
+        """Exact −E log p(w_t | w_<t) for t = 1 … length, (length,), nats. Its running sum is H(1), H(2), …
+
+        Raises:
+            L2MError: the process has no exact value for this length.
+        """
+
+    @abstractmethod
+    def two_point_mi(self, distance: int) -> float:
+        """Exact I(W_t; W_{t+distance}), nats."""
+
+    @abstractmethod
+    def entropy_rate(self) -> float:
+        """lim H(n)/n, nats per position, exact.
+
+        Raises:
+            L2MError: the process has no closed form for it.
+        """
+
+    def bipartite_mi(self, left_length: int, total_length: int) -> float:
+        """Exact I(l; L) between w_1…w_l and w_{l+1}…w_L, nats.
+
+        A stationary process has I = H(l) + H(L − l) − H(L), here the sum over the right block of what its
+        positions lose when they forget the left one: Σ_{t=1}^{L−l} [nll_t − nll_{l+t}].
+
+        Raises:
+            L2MError: no 1 ≤ l < L, or no exact value at this length (`estimate_bipartite_mi` has one with error).
+        """
+        check_split(left_length, total_length)
+        nll = self.mean_nll(total_length)
+        return math.fsum(nll[: total_length - left_length] - nll[left_length:])
+
+    def estimate_bipartite_mi(
+        self, left_length: int, total_length: int, documents: int, rng: np.random.Generator
+    ) -> MonteCarlo:
+        """I(l; L) as the mean of log p(y | x) − log p(y) over sampled documents, with its standard error.
+
+        Both terms are exact for each document, so that sampling is the only error.
+        """
+        check_split(left_length, total_length)
+        tokens = self.sample(documents, total_length, rng)
+        conditional = self.log_probs(tokens)[:, left_length:]  # (documents, L - l)
+        marginal = self.log_probs(tokens[:, left_length:])  # (documents, L - l)
+        terms = (conditional - marginal).sum(axis=1)
+        return MonteCarlo(float(terms.mean()), float(terms.std(ddof=1) / math.sqrt(documents)), documents)
+
+
+class TokenProcess(Process):
+    """A process over the tokens 0 … vocabulary_size − 1, which a language model can be measured on."""
+
+    @property
+    @abstractmethod
+    def vocabulary_size(self) -> int:
+        """Number of distinct tokens."""
+
+    @abstractmethod
+    def sample(self, documents: int, length: int, rng: np.random.Generator) -> Tokens:
+        """Independent documents drawn from the process, (documents, length) token ids."""
+
+    @abstractmethod
+    def next_token_log_probs(self, prefix: Tokens) -> Values:
+        """log p(· | prefix) over the whole vocabulary, (vocabulary_size,), nats. `prefix` is (n,), n ≥ 0."""
+
+
+def check_split(left_length: int, total_length: int) -> None:
+    """Refuse a split that leaves an empty block."""
+    if not 1 <= left_length < total_length:
+        raise L2MError(
+            f"left_length: {left_length} is not accepted; give an integer from 1 to total_length - 1 "
+            f"({total_length - 1})"
+        )
+
+
+def straddling_pairs(lags: NDArray[Any], left_length: int, total_length: int) -> NDArray[Any]:
+    """Number of pairs (s, s + lag) with s in the left block and s + lag in the right one.
+
+    s runs from max(1, l + 1 − lag) to min(l, L − lag), which is min(lag, l, L − l, L − lag) values. Processes
+    whose dependence is a sum over most recent occurrences or partial correlations all have
+    I(l; L) = Σ_lag pairs(lag) · g(lag), and differ in g alone.
+    """
+    shorter = min(left_length, total_length - left_length)
+    return np.maximum(0, np.minimum(np.minimum(lags, total_length - lags), shorter))
+
+
+def correlation_information(correlation: NDArray[Any] | float) -> Values:
+    """ln 2 − h((1 + ρ)/2): what one of two fair bits with correlation ρ tells of the other, nats."""
+    rho = np.asarray(correlation, dtype=np.float64)
+    # Near 0 the two terms cancel to ρ²/2; the next term of the series is below rounding there.
+    small = rho**2 / 2 + rho**4 / 12
+    return np.where(np.abs(rho) < 1e-3, small, (xlog1py(1 + rho, rho) + xlog1py(1 - rho, -rho)) / 2)
+
+
+def number(
+    low: float, high: float, *, low_included: bool = False, high_included: bool = False
+) -> Callable[..., float]:
+    """Reader of a real setting in an interval; strings from a command line are accepted."""
+
+    def read(name: str, value: Any) -> float:
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        above = number >= low if low_included else number > low
+        below = number <= high if high_included else number < high
+        if not (above and below):
+            raise L2MError(
+                f"{name}: {value!r} is not accepted; give a number {'from' if low_included else 'above'} {low:g} "
+                f"{'to' if high_included else 'and below'} {high:g}"
+            )
+        return number
+
+    return read

@@ -1,0 +1,52 @@
+"""Processes by name: defaults, strings from a command line, and mistakes in one line."""
+
+import pytest
+
+from l2m_eval.errors import L2MError
+from l2m_eval.processes import PROCESSES, SantaFe, make_process
+
+
+def test_settings_may_be_strings():
+    assert make_process("santa_fe", beta="0.6", facts="128", flip_rate="0") == SantaFe(0.6, 128, 0.0)
+    assert make_process("santa_fe").settings == {"beta": 0.75, "facts": 4096, "flip_rate": 0.1}
+
+
+@pytest.mark.parametrize("name", list(PROCESSES))
+def test_every_process_is_made_from_defaults_and_from_its_own_settings(name):
+    process = make_process(name)
+    assert process.name == name
+    assert make_process(name, **process.settings) == process
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "says"),
+    [
+        ("santafe", {}, "process: 'santafe' is not known (nearest: santa_fe); accepted: santa_fe"),
+        ("", {}, "process: '' is not known"),
+        (
+            "santa_fe",
+            {"betta": 0.5},
+            "betta: unknown setting of process santa_fe (value 0.5) (nearest: beta)",
+        ),
+        ("santa_fe", {"beta": 1}, "beta: 1 is not accepted; give a number above 0 and below 1"),
+        ("santa_fe", {"beta": "0"}, "beta: '0' is not accepted"),
+        ("santa_fe", {"beta": "steep"}, "beta: 'steep'"),
+        ("santa_fe", {"beta": float("nan")}, "beta: nan"),
+        ("santa_fe", {"beta": True}, "beta: True"),
+        ("santa_fe", {"beta": None}, "beta: None"),
+        ("santa_fe", {"facts": 4.5}, "facts: 4.5 is not accepted; give an integer from 1"),
+        ("santa_fe", {"facts": 0}, "facts: 0"),
+        ("santa_fe", {"flip_rate": -0.1}, "flip_rate: -0.1 is not accepted; give a number from 0 to 0.5"),
+    ],
+)
+def test_mistakes_are_one_line(name, settings, says):
+    with pytest.raises(L2MError) as error:
+        make_process(name, **settings)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("left", "total"), [(0, 4), (4, 4), (5, 4), (-1, 4)])
+def test_a_split_needs_two_blocks(left, total):
+    with pytest.raises(L2MError, match=f"left_length: {left} is not accepted"):
+        make_process("santa_fe", facts=8).bipartite_mi(left, total)
