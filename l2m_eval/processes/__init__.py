@@ -8,12 +8,27 @@ from typing import Any
 
 from l2m_eval.errors import L2MError
 from l2m_eval.processes.base import MonteCarlo, Process, TokenProcess
+from l2m_eval.processes.copy import Copy
+from l2m_eval.processes.markov import HiddenMarkov, Markov
 from l2m_eval.processes.santa_fe import SantaFe
 from l2m_eval.processes.words import WordTokenizer
 
-__all__ = ["PROCESSES", "MonteCarlo", "Process", "SantaFe", "TokenProcess", "WordTokenizer", "make_process"]
+__all__ = [
+    "PROCESSES",
+    "Copy",
+    "HiddenMarkov",
+    "Markov",
+    "MonteCarlo",
+    "Process",
+    "SantaFe",
+    "TokenProcess",
+    "WordTokenizer",
+    "make_process",
+]
 
-PROCESSES: dict[str, type[Process]] = {process.name: process for process in (SantaFe,)}
+PROCESSES: dict[str, type[Process]] = {
+    process.name: process for process in (SantaFe, Markov, HiddenMarkov, Copy)
+}
 
 
 def make_process(name: str, **settings: Any) -> Process:

@@ -163,6 +163,17 @@ def correlation_information(correlation: NDArray[Any] | float) -> Values:
     return np.where(np.abs(rho) < 1e-3, small, (xlog1py(1 + rho, rho) + xlog1py(1 - rho, -rho)) / 2)
 
 
+def ratio_information(deviation: NDArray[Any] | float) -> Values:
+    """(1 + δ) ln(1 + δ) − δ, nats, for δ ≥ −1.
+
+    With δ = p(a, b)/(p(a)p(b)) − 1 and weights p(a)p(b) it sums to the mutual information: the term −δ sums to
+    zero, and without it weak dependence would drown in rounding.
+    """
+    delta = np.asarray(deviation, dtype=np.float64)
+    small = delta**2 * (1 / 2 - delta / 6 + delta**2 / 12 - delta**3 / 20)
+    return np.where(np.abs(delta) < 1e-3, small, xlog1py(1 + delta, delta) - delta)
+
+
 def number(
     low: float, high: float, *, low_included: bool = False, high_included: bool = False
 ) -> Callable[..., float]:
