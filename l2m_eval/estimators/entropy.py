@@ -14,6 +14,7 @@ Source: P. Grassberger, "Entropy estimates from insufficient samplings", arXiv p
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -58,9 +59,17 @@ class EntropyEstimator:
     log_count: Callable[[ArrayLike], Floats]
     per_outcome: float
 
-    def contribution(self, counts: ArrayLike) -> Floats:
+    def contribution(self, counts: Integers) -> Floats:
         """c(n) for each count; c(0) = 0, so that an outcome that is taken away contributes nothing."""
-        n = np.asarray(counts, dtype=np.float64)
+        if counts.size == 0 or counts.max() < TABLE:
+            return _contribution_table(self)[counts]
+        values = _contribution_table(self)[np.minimum(counts, TABLE - 1)]
+        large = counts >= TABLE
+        values[large] = self._formula(counts[large])
+        return values
+
+    def _formula(self, counts: Integers) -> Floats:
+        n = counts.astype(np.float64)
         c = n * self.log_count(np.maximum(n, 1.0)) - self.per_outcome
         return np.where(n > 0, c, 0.0)
 
@@ -70,6 +79,14 @@ class EntropyEstimator:
         with np.errstate(divide="ignore", invalid="ignore"):
             h = np.log(total) - (np.asarray(contributions, dtype=np.float64) + self.per_outcome) / total
         return np.where(total > 0, h, np.nan)
+
+
+TABLE = 2**16  # counts below this are looked up: nearly all of them are small
+
+
+@functools.cache
+def _contribution_table(estimator: EntropyEstimator) -> Floats:
+    return estimator._formula(np.arange(TABLE))
 
 
 ESTIMATORS = {

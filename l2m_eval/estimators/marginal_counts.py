@@ -1,0 +1,71 @@
+"""How often each token occurs, anywhere and as the first or second of the pairs at a distance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2m_eval.estimators.token_sequences import TokenSequences
+
+Ints = NDArray[np.int64]
+CHUNK = 2**18  # tokens looked at in one go: their scratch stays in cache
+
+
+def vocabulary_size(sequences: TokenSequences) -> int:
+    """Greatest token id plus one."""
+    end = int(sequences.offsets[-1])
+    return 1 + max(int(sequences.read(i, min(i + CHUNK, end)).max()) for i in range(0, end, CHUNK))
+
+
+def token_counts(sequences: TokenSequences, group: Ints, vocabulary: int) -> Ints:
+    """Occurrences of each token in each group of documents, shape (groups, vocabulary).
+
+    group: (documents,) the group of each document, from 0.
+    """
+    counts = np.zeros((int(group.max()) + 1, vocabulary), dtype=np.int64)
+    offsets, end = sequences.offsets, int(sequences.offsets[-1])
+    for start in range(0, end, CHUNK):
+        stop = min(start + CHUNK, end)
+        low = int(np.searchsorted(offsets, start, side="right")) - 1
+        high = int(np.searchsorted(offsets, stop, side="left"))
+        bounds = np.clip(offsets[low : high + 1], start, stop)
+        inside = bounds[1:] - bounds[:-1]  # (documents met,) tokens in this chunk
+        row = np.repeat(group[low:high], inside) * vocabulary
+        np.add.at(counts.reshape(-1), row + sequences.read(start, stop), 1)
+    return counts
+
+
+def pair_marginals(
+    sequences: TokenSequences, group: Ints, counts: Ints, distances: Sequence[int]
+) -> Iterator[tuple[Ints, Ints]]:
+    """Counts of first and of second tokens of the pairs at each distance, each of shape (groups, vocabulary).
+
+    counts: what `token_counts` gave. distances: ascending. The arrays are reused: read them before the next.
+
+    The last d tokens of a document are no pair's first, its first d no pair's second. Going up in distance each
+    of those tokens is taken away once, so all distances together cost at most two passes.
+    """
+    firsts, seconds = counts.copy(), counts.copy()
+    below = 0
+    for distance in distances:
+        for documents, inwards in _from_the_edge(sequences.lengths, below, distance):
+            row = group[documents] * counts.shape[1]
+            at_end = sequences.tokens[sequences.offsets[documents + 1] - 1 - inwards]
+            at_start = sequences.tokens[sequences.offsets[documents] + inwards]
+            np.subtract.at(firsts.reshape(-1), row + at_end, 1)
+            np.subtract.at(seconds.reshape(-1), row + at_start, 1)
+        yield firsts, seconds
+        below = distance
+
+
+def _from_the_edge(lengths: Ints, low: int, high: int) -> Iterator[tuple[Ints, Ints]]:
+    """Places low <= i < high counted inwards from a document's edge: (document, i) of each that exists."""
+    long_enough = np.flatnonzero(lengths > low)
+    at_once = max(1, CHUNK // (high - low))
+    for i in range(0, len(long_enough), at_once):
+        documents = long_enough[i : i + at_once]
+        places = np.minimum(lengths[documents], high) - low  # (documents,)
+        first_of = np.repeat(np.cumsum(places) - places, places)
+        yield np.repeat(documents, places), low + np.arange(places.sum()) - first_of
