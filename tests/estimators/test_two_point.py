@@ -1,0 +1,463 @@
+"""Two-point mutual information: processes whose value is known, and counting by an independent, slower way."""
+
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from l2m_eval.errors import L2MError
+from l2m_eval.estimators import pair_counts
+from l2m_eval.estimators.entropy import entropy_estimator
+from l2m_eval.estimators.jackknife import jackknife_error, jackknife_groups
+from l2m_eval.estimators.marginal_counts import pair_marginals, token_counts
+from l2m_eval.estimators.pair_counts import PairKeys, count_pairs, plan
+from l2m_eval.estimators.shuffled_pairs import draw_without_replacement, shuffled_pair_information
+from l2m_eval.estimators.token_sequences import TokenSequences, write_token_sequences
+from l2m_eval.estimators.two_point import two_point_mutual_information
+from l2m_eval.estimators.two_point_fit import fit_power_law_above_floor, fit_power_law_with_offset
+
+random_documents = st.lists(st.lists(st.integers(0, 6), max_size=25), min_size=1, max_size=8).filter(any)
+
+
+def zipf(vocabulary: int) -> np.ndarray:
+    p = 1 / np.arange(1, vocabulary + 1)
+    return p / p.sum()
+
+
+def stepping_chain(rng, documents, length, vocabulary, step):
+    """Markov chain that goes to the next token (cyclically) with probability `step` and else anywhere, uniformly.
+
+    Unlike a chain that stays where it is, it does not repeat the same pair several times in a row.
+    """
+    place = np.arange(length)
+    anew = rng.random((documents, length)) >= step
+    anew[:, 0] = True
+    last = np.maximum.accumulate(np.where(anew, place, 0), axis=1)
+    fresh = rng.integers(0, vocabulary, size=(documents, length))
+    return (np.take_along_axis(fresh, last, axis=1) + place - last) % vocabulary
+
+
+def stepping_information(vocabulary, step, distances):
+    """Its exact I(d): after d steps it has been nowhere else with probability step^d."""
+    kept = step ** np.asarray(distances, dtype=float)
+    there, elsewhere = kept + (1 - kept) / vocabulary, (1 - kept) / vocabulary
+    return there * np.log(there * vocabulary) + (vocabulary - 1) * elsewhere * np.log(elsewhere * vocabulary)
+
+
+def mixing_santa_fe(rng, documents, length, facts, beta, c):
+    """Facts with bits that flip now and then: two-point information falls like d^(beta - 2)."""
+    p = np.arange(1, facts + 1) ** (-1 / beta)
+    p /= p.sum()
+    sequences = []
+    for _ in range(documents):
+        fact = rng.choice(facts, size=length, p=p)
+        order = np.argsort(fact, kind="stable")  # visits of each fact, in time
+        gap = np.maximum(np.diff(order, prepend=0), 1)  # not used where a fact begins
+        flips = rng.random(length) < (1 - (1 - 2 * c * p[fact[order]]) ** gap) / 2
+        begins = np.diff(fact[order], prepend=-1) != 0
+        flips[begins] = rng.random(begins.sum()) < 0.5
+        bits = np.empty(length, dtype=int)
+        bits[order] = np.cumsum(flips) % 2
+        sequences.append(2 * fact + bits)
+    return sequences, p
+
+
+def mixing_santa_fe_information(p, c, distances):
+    q = (1 + (1 - 2 * c * p[:, None]) ** np.asarray(distances)) / 2  # (facts, distances)
+    h = -(q * np.log(q) + (1 - q) * np.log(np.maximum(1 - q, 1e-300)))
+    return (p[:, None] ** 2 * (np.log(2) - h)).sum(axis=0)
+
+
+# Known answers
+
+
+def test_independent_tokens_have_none_at_any_distance():
+    rng = np.random.default_rng(0)
+    tokens = rng.choice(1000, size=(64, 2000), p=zipf(1000))
+    curve = two_point_mutual_information(tokens, [1, 3, 10, 100, 1000])
+    assert (np.abs(curve.mi) < 4 * curve.standard_error + 4 * curve.null_spread).all()
+    assert (curve.uncorrected > 10 * np.abs(curve.mi)).all()  # the bias that the null takes away
+    assert "above the noise floor" in fit_power_law_above_floor(curve).reason
+    assert np.isnan(fit_power_law_above_floor(curve).exponent)
+
+
+def test_a_markov_chain_follows_the_powers_of_its_matrix():
+    rng = np.random.default_rng(1)
+    matrix = rng.dirichlet(np.full(6, 0.5), size=6)
+    stationary = np.linalg.matrix_power(matrix, 1000)[0]
+    tokens = np.empty((200, 2000), dtype=int)
+    tokens[:, 0] = rng.choice(6, size=200, p=stationary)
+    edges = matrix.cumsum(axis=1)
+    for t in range(1, 2000):
+        tokens[:, t] = (rng.random((200, 1)) > edges[tokens[:, t - 1]]).sum(axis=1).clip(max=5)
+    distances = [1, 2, 3, 5, 200]
+    exact = []
+    for d in distances:
+        joint = stationary[:, None] * np.linalg.matrix_power(matrix, d)
+        exact.append((joint * np.log(joint / np.outer(stationary, stationary))).sum())
+    for estimator in ("grassberger", "plugin", "miller_madow"):
+        curve = two_point_mutual_information(tokens, distances, estimator=estimator)
+        # 36 pairs, 4e5 samples: well sampled, so all estimators agree; 4 errors, and 25/2N for the last of the bias
+        assert (np.abs(curve.mi - exact) < 4 * curve.standard_error + 25 / 4e5).all()
+
+
+def test_a_periodic_sequence_has_the_logarithm_of_its_period():
+    tokens = [np.arange(3000) % 7] * 8
+    curve = two_point_mutual_information(tokens, [1, 2, 6, 7, 50])
+    # 7 pairs among 24,000: biases of order 36 / 2N
+    np.testing.assert_allclose(curve.mi, np.log(7), atol=36 / 24_000)
+
+
+def test_a_mixing_santa_fe_process_has_its_exact_curve_and_power_law():
+    rng = np.random.default_rng(2)
+    distances = 2 ** np.arange(0, 9)
+    sequences, p = mixing_santa_fe(rng, 64, 20_000, facts=200, beta=0.5, c=0.2)
+    exact = mixing_santa_fe_information(p, 0.2, distances)
+    curve = two_point_mutual_information(sequences, distances)
+    assert (np.abs(curve.mi - exact) < 4 * curve.standard_error + 1e-3 * exact).all()
+
+    fit = fit_power_law_above_floor(curve)
+    used = np.isin(distances, fit.distances)
+    slope = -np.polyfit(np.log(distances[used]), np.log(exact[used]), 1)[0]
+    assert fit.exponent == pytest.approx(slope, abs=4 * fit.exponent_error)
+    assert fit.exponent_error < 0.1
+
+
+@pytest.mark.parametrize("tokens", [10**5, 10**6])
+def test_the_null_correction_brings_the_estimate_closer(tokens):
+    rng = np.random.default_rng(3)
+    distances = [1, 2, 4, 8, 16, 32]
+    documents = stepping_chain(rng, 50, tokens // 50, 1000, step=0.5)
+    exact = stepping_information(1000, 0.5, distances)
+    curve = two_point_mutual_information(documents, distances)
+    error, without = np.abs(curve.mi - exact), np.abs(curve.uncorrected - exact)
+    # where dependence is weak the null is exact; where it is strong there are fewer different pairs than in it
+    assert (error[2:] < without[2:] / 5).all()
+    assert error.mean() < without.mean()
+
+
+# Counting
+
+
+def dictionary_counts(documents, distance, group, left_out=None):
+    tally = Counter()
+    for document, its_group in zip(documents, group, strict=True):
+        if its_group != left_out:
+            tally.update(zip(document[:-distance], document[distance:], strict=True))
+    return tally
+
+
+@settings(deadline=None, max_examples=60)
+@given(random_documents, st.integers(1, 3), st.sampled_from(["grassberger", "plugin", "miller_madow"]))
+def test_counts_are_those_of_a_dictionary_with_and_without_each_group(documents, groups, method):
+    sequences = TokenSequences.from_documents(documents)
+    group = np.arange(len(documents)) % min(groups, len(documents))
+    load = token_counts(sequences, group, 7).sum(axis=0)
+    distances = [1, 2, 5]
+    contribution = entropy_estimator(method).contribution
+    for distance, counted in zip(
+        distances, count_pairs(sequences, distances, load, group=group, method=method), strict=True
+    ):
+        tally = dictionary_counts(documents, distance, group)
+        assert dict(zip(counted.counts, counted.multiplicities, strict=True)) == Counter(tally.values())
+        whole = contribution(np.array(list(tally.values()), dtype=int)).sum()
+        if group.max() > 0:
+            for left_out, change in enumerate(counted.change_without):
+                rest = dictionary_counts(documents, distance, group, left_out)
+                expected = contribution(np.array(list(rest.values()), dtype=int)).sum() - whole
+                assert change == pytest.approx(expected, abs=1e-9)  # sums of numbers of order 100
+
+
+@settings(deadline=None, max_examples=60)
+@given(random_documents, st.integers(1, 3))
+def test_marginals_are_those_of_the_pairs(documents, groups):
+    sequences = TokenSequences.from_documents(documents)
+    group = np.arange(len(documents)) % min(groups, len(documents))
+    distances = [1, 3, 4, 30]
+    marginals = pair_marginals(sequences, group, token_counts(sequences, group, 7), distances)
+    for distance, (firsts, seconds) in zip(distances, marginals, strict=True):
+        expected = defaultdict(int)
+        for document, its_group in zip(documents, group, strict=True):
+            for x, y in zip(document[:-distance], document[distance:], strict=True):
+                expected["first", its_group, x] += 1
+                expected["second", its_group, y] += 1
+        for name, counts in (("first", firsts), ("second", seconds)):
+            for (g, token), count in np.ndenumerate(counts):
+                assert count == expected[name, g, token]
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    """Chunks, blocks and scratch so small that a small corpus meets all their edges."""
+    monkeypatch.setattr(pair_counts, "CHUNK", 1000)
+    monkeypatch.setattr(pair_counts, "BLOCK", 64)
+    monkeypatch.setattr(pair_counts, "FIXED_MEMORY", 0)
+
+
+@pytest.fixture
+def uneven_documents():
+    rng = np.random.default_rng(4)
+    lengths = [0, 1, 2, 50, 7000, 3, 900, 12_000, 1001, 5]
+    return [rng.choice(300, size=n, p=zipf(300)) for n in lengths]
+
+
+@pytest.mark.parametrize("groups", [1, 7])
+def test_parts_add_up_to_the_whole(small_pieces, uneven_documents, groups):
+    sequences = TokenSequences.from_documents(uneven_documents)
+    group = np.arange(10) % groups
+    load = token_counts(sequences, group, 300).sum(axis=0)
+    distances = [1, 2, 700]
+    whole = count_pairs(sequences, distances, load, group=group)
+    keys = PairKeys(300, groups)
+    for memory in (keys.bytes_per_row, 2 * keys.bytes_per_row, 60_000):
+        parts = plan(load, distances, keys, memory)
+        assert len(parts) > 1
+        assert any(part.row for part in parts) == (load.max() * 12 > memory)
+        for one, other in zip(
+            whole, count_pairs(sequences, distances, load, group=group, memory=memory), strict=True
+        ):
+            np.testing.assert_array_equal(one.counts, other.counts)
+            np.testing.assert_array_equal(one.multiplicities, other.multiplicities)
+            # the same sums in another order: rounding
+            np.testing.assert_allclose(one.change_without, other.change_without, rtol=1e-10, atol=1e-7)
+
+
+def test_large_vocabularies_are_packed_without_loss():
+    rng = np.random.default_rng(5)
+    documents = [rng.integers(262_144 - 40, 262_144, size=500) for _ in range(3)]
+    sequences = TokenSequences.from_documents(documents)
+    group = np.arange(3)
+    load = token_counts(sequences, group, 262_144).sum(axis=0)
+    (counted,) = count_pairs(sequences, [2], load, group=group)
+    tally = dictionary_counts([d.tolist() for d in documents], 2, group)
+    assert dict(zip(counted.counts, counted.multiplicities, strict=True)) == Counter(tally.values())
+
+
+def test_disk_memory_and_processes_give_the_same_numbers(tmp_path, uneven_documents):
+    distances = [1, 2, 16, 700]
+    in_memory = two_point_mutual_information(uneven_documents, distances)
+    on_disk = write_token_sequences(iter(uneven_documents), tmp_path / "tokens")
+    for other in (
+        two_point_mutual_information(on_disk, distances),
+        two_point_mutual_information(on_disk, distances, processes=2),
+        two_point_mutual_information(uneven_documents, distances, processes=2),
+    ):
+        for name in ("mi", "uncorrected", "null", "null_spread", "pairs", "standard_error"):
+            # parts are summed in another order: rounding
+            np.testing.assert_allclose(getattr(other, name), getattr(in_memory, name), rtol=1e-9, atol=1e-10)
+
+
+def test_pairs_do_not_cross_documents():
+    rng = np.random.default_rng(6)
+    documents = [rng.integers(0, 4, size=10) for _ in range(400)]
+    curve = two_point_mutual_information(documents, [3, 9])
+    np.testing.assert_array_equal(curve.pairs, [7 * 400, 400])
+
+
+# The null
+
+
+def test_a_draw_without_replacement_is_multivariate_hypergeometric():
+    rng = np.random.default_rng(7)
+    counts = np.array([5, 1, 0, 14])
+    draws = np.array([draw_without_replacement(rng, counts, 8) for _ in range(20_000)])
+    assert (draws.sum(axis=1) == 8).all()
+    assert (draws <= counts).all()
+    share = counts / 20
+    variance = 8 * share * (1 - share) * 12 / 19
+    # the means of 20,000 draws are known to sqrt(variance / 20,000), and the variances to about 1 percent; 4 of each
+    np.testing.assert_allclose(draws.mean(axis=0), 8 * share, atol=4 * np.sqrt(1.68 / 20_000))
+    np.testing.assert_allclose(draws.var(axis=0), variance, rtol=0.05)
+
+
+def test_the_null_is_that_of_one_shuffle_of_everything(monkeypatch):
+    rng = np.random.default_rng(8)
+    tokens = rng.choice(500, size=20_000, p=zipf(500))
+    counts = np.bincount(tokens, minlength=500)
+    monkeypatch.setattr("l2m_eval.estimators.shuffled_pairs.PART", 1500)  # single tokens, and many parts
+    by_parts = [shuffled_pair_information(counts, counts, "grassberger", rng) for _ in range(40)]
+    contribution, n = entropy_estimator("grassberger").contribution, len(tokens)
+    at_once = []
+    for _ in range(40):
+        pairs = np.unique(tokens * 500 + rng.permutation(tokens), return_counts=True)[1]
+        marginal = np.log(n) - contribution(counts).sum() / n
+        at_once.append(2 * marginal - np.log(n) + contribution(pairs).sum() / n)
+    difference = np.mean(by_parts) - np.mean(at_once)
+    assert abs(difference) < 4 * np.sqrt((np.var(by_parts) + np.var(at_once)) / 40)
+    assert np.std(by_parts) == pytest.approx(np.std(at_once), rel=0.5)  # each known to 11 percent; 3 of both
+
+
+def test_the_corrected_estimate_does_not_depend_on_the_marginals():
+    rng = np.random.default_rng(9)
+    documents = stepping_chain(rng, 40, 300, 100, step=0.3)
+    own = two_point_mutual_information(documents, [1, 64, 256])
+    published = two_point_mutual_information(documents, [1, 64, 256], marginals="global")
+    np.testing.assert_allclose(own.mi, published.mi, atol=1e-12)
+    np.testing.assert_allclose(own.standard_error, published.standard_error, atol=1e-12)
+    assert np.abs(own.uncorrected - published.uncorrected)[-1] > 1e-4
+
+
+def test_the_interpolated_null_is_the_measured_one():
+    rng = np.random.default_rng(10)
+    documents = rng.choice(500, size=(50, 1000), p=zipf(500))
+    shared = two_point_mutual_information(
+        documents, [1, 50, 100, 190], shuffles=30
+    )  # 810 / 999: one pair of anchors
+    alone = two_point_mutual_information(documents, [100], shuffles=30)
+    spread = np.hypot(shared.null_spread[2], alone.null_spread[0])
+    # 0.7 percent for the interpolation, 4 errors of the means of 30
+    assert abs(shared.null[2] - alone.null[0]) < 0.007 * alone.null[0] + 4 * spread / np.sqrt(30)
+
+
+# Errors
+
+
+def test_groups_are_balanced_and_keep_clusters_together():
+    rng = np.random.default_rng(11)
+    lengths = rng.integers(100, 2000, size=500)
+    clusters = rng.integers(0, 90, size=500)
+    group = jackknife_groups(lengths, 8, clusters=clusters)
+    assert all(len(set(group[clusters == c])) == 1 for c in set(clusters))
+    tokens = np.bincount(group, weights=lengths)
+    assert tokens.max() - tokens.min() < lengths[clusters == np.bincount(clusters).argmax()].sum()
+    assert jackknife_groups([5, 5, 5], 8).max() == 2
+
+
+def test_the_jackknife_of_a_mean_is_its_textbook_error():
+    values = np.random.default_rng(12).normal(size=40)
+    replicates = [np.delete(values, i).mean() for i in range(40)]
+    assert jackknife_error(replicates) == pytest.approx(values.std(ddof=1) / np.sqrt(40))
+
+
+def test_intervals_cover_the_exact_value():
+    rng = np.random.default_rng(13)
+    distances = [1, 4, 16]
+    exact = stepping_information(20, 0.6, distances)
+    inside, errors, values = [], [], []
+    for seed in range(60):
+        # documents of very different lengths, as books are
+        lengths = rng.integers(50, 2000, size=40)
+        documents = [stepping_chain(rng, 1, n, 20, 0.6)[0] for n in lengths]
+        curve = two_point_mutual_information(documents, distances, shuffles=2, seed=seed)
+        inside.append((curve.interval[:, 0] < exact) & (exact < curve.interval[:, 1]))
+        errors.append(curve.standard_error)
+        values.append(curve.mi)
+    # 180 intervals, at least 60 of them independent: 95 percent, less 4 errors of sqrt(0.05 * 0.95 / 60)
+    assert np.mean(inside) > 0.95 - 4 * 0.028
+    # where there is dependence the errors are the spread; that of 60 values is known to 9 percent, 4 of those
+    np.testing.assert_allclose(np.mean(errors, axis=0)[:2], np.std(values, axis=0)[:2], rtol=0.36)
+    # where there is none, Grassberger's (-1)^n makes the jackknife cautious: too large, by less than 1 / sqrt(pairs)
+    assert np.std(values, axis=0)[2] < np.mean(errors, axis=0)[2] < 1 / np.sqrt(40_000)
+
+
+def test_one_document_has_no_error_and_no_floor():
+    rng = np.random.default_rng(14)
+    curve = two_point_mutual_information([rng.integers(0, 5, size=1000)], [1, 2, 3])
+    assert np.isfinite(curve.mi).all()
+    assert np.isnan(curve.standard_error).all()
+    assert "noise floor is not known" in fit_power_law_above_floor(curve).reason
+
+
+# Fits
+
+
+def planted(curve_of):
+    rng = np.random.default_rng(15)
+    curve = two_point_mutual_information(rng.integers(0, 3, size=(16, 600)), 2 ** np.arange(8))
+    values = curve_of(curve.distances)
+    noise = 1 + 1e-4 * rng.normal(size=(16, 1))
+    changes = {"mi": values, "uncorrected": values, "replicates": values * noise, "floor": 0 * values}
+    return type(curve)(**{**vars(curve), **changes})
+
+
+def test_a_planted_power_law_is_recovered():
+    fit = fit_power_law_above_floor(planted(lambda d: 1.1 * d**-0.91))
+    assert (fit.amplitude, fit.exponent, fit.offset) == pytest.approx((1.1, 0.91, 0.0), abs=1e-9)  # rounding
+
+
+def test_a_planted_offset_is_recovered():
+    fit = fit_power_law_with_offset(planted(lambda d: 1.1 * d**-0.91 + 0.02))
+    # the search stops at 1e-8 in the exponent
+    assert (fit.amplitude, fit.exponent, fit.offset) == pytest.approx((1.1, 0.91, 0.02), abs=1e-6)
+    assert fit.amplitude_interval[0] < 1.1 < fit.amplitude_interval[1]
+
+
+def test_too_few_distances_for_three_parameters():
+    curve = two_point_mutual_information([[0, 1, 0, 1, 1]] * 4, [1, 2, 3])
+    fit = fit_power_law_with_offset(curve)
+    assert np.isnan(fit.offset)
+    assert fit.reason == "3 distances; three parameters need 4"
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("documents", "settings", "message"),
+    [
+        ([[1, 2, 3]], {"distances": [3]}, "distances: 3 is too long; the longest document has 3 tokens"),
+        ([[1, 2, 3]], {"distances": [0]}, "distances: 0 is not accepted; give an integer from 1"),
+        ([[1, 2, 3]], {"distances": [1, 1]}, "repeats a value"),
+        ([[1, 2, 3]], {"distances": []}, "distances: there are none"),
+        ([], {}, "documents: there are none"),
+        ([[]], {"distances": [1]}, "the longest document has 0 tokens"),
+        ([[1, -2, 3]], {"distances": [1]}, "token ids: -2 is not accepted"),
+        ([[1, 2**30]], {"distances": [1]}, "token ids: 1073741824 is not accepted"),
+        ([[0.5, 1.5]], {"distances": [1]}, "token ids: float64 is not accepted"),
+        ([[[1, 2]]], {"distances": [1]}, "2 dimensions"),
+        (
+            [[1, 2, 3]],
+            {"distances": [1], "estimator": "bayes"},
+            "'bayes' is not known; accepted: grassberger",
+        ),
+        (
+            [[1, 2, 3]],
+            {"distances": [1], "marginals": "own"},
+            "marginals: 'own' is not known; accepted: pairs",
+        ),
+        (
+            [[1, 2, 3]],
+            {"distances": [1], "null": "perm"},
+            "null: 'perm' is not known; accepted: shuffle, none",
+        ),
+        (
+            [[1, 2, 3]],
+            {"distances": [1], "shuffles": 1},
+            "shuffles: 1 is not accepted; give an integer from 2",
+        ),
+        ([[1, 2, 3]], {"distances": [1], "processes": 0}, "processes: 0 is not accepted"),
+        ([[1, 2, 3]], {"distances": [1], "memory_gb": 0}, "memory_gb: 0 is not accepted"),
+        (
+            [[1, 2, 3]],
+            {"distances": [1], "memory_gb": 0.01},
+            "memory_gb: 0.01 is too small .* at least 0.068",
+        ),
+        ([[1, 2, 3]], {"distances": [1], "clusters": [1, 2]}, "clusters: 2 labels for 1 documents"),
+    ],
+)
+def test_bad_input_is_one_line(documents, settings, message):
+    with pytest.raises(L2MError, match=message) as caught:
+        two_point_mutual_information(documents, **settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_least_memory_that_is_named_is_enough():
+    rng = np.random.default_rng(16)
+    documents = [rng.choice(300, size=9000, p=zipf(300))] * 4
+    with pytest.raises(L2MError, match="give at least") as caught:
+        two_point_mutual_information(documents, [1, 2], memory_gb=0.001)
+    least = float(str(caught.value).rsplit(" ", 1)[1])
+    curve = two_point_mutual_information(documents, [1, 2], memory_gb=least)
+    assert (curve.pairs == [4 * 8999, 4 * 8998]).all()
+
+
+def test_damaged_files_are_noticed(tmp_path):
+    with pytest.raises(L2MError, match=r"lacks tokens\.u32 or offsets\.npy"):
+        TokenSequences.open(tmp_path)
+    write_token_sequences([[1, 2, 3]], tmp_path)
+    with open(tmp_path / "tokens.u32", "ab") as file:
+        file.write(b"1234")
+    with pytest.raises(L2MError, match="holds 4 tokens, its offsets 3"):
+        TokenSequences.open(tmp_path)
