@@ -9,6 +9,7 @@ from typing import Any
 from l2m_eval.errors import L2MError
 from l2m_eval.processes.base import MonteCarlo, Process, TokenProcess
 from l2m_eval.processes.copy import Copy
+from l2m_eval.processes.gaussian import Gaussian
 from l2m_eval.processes.markov import HiddenMarkov, Markov
 from l2m_eval.processes.santa_fe import SantaFe
 from l2m_eval.processes.words import WordTokenizer
@@ -16,6 +17,7 @@ from l2m_eval.processes.words import WordTokenizer
 __all__ = [
     "PROCESSES",
     "Copy",
+    "Gaussian",
     "HiddenMarkov",
     "Markov",
     "MonteCarlo",
@@ -27,7 +29,7 @@ __all__ = [
 ]
 
 PROCESSES: dict[str, type[Process]] = {
-    process.name: process for process in (SantaFe, Markov, HiddenMarkov, Copy)
+    process.name: process for process in (SantaFe, Markov, HiddenMarkov, Copy, Gaussian)
 }
 
 

@@ -155,6 +155,11 @@ def straddling_pairs(lags: NDArray[Any], left_length: int, total_length: int) ->
     return np.maximum(0, np.minimum(np.minimum(lags, total_length - lags), shorter))
 
 
+def table_size(wanted: int) -> int:
+    """The power of two from `wanted` up: tables grow so that the points of one curve share one."""
+    return 1 << max(0, int(wanted) - 1).bit_length()
+
+
 def correlation_information(correlation: NDArray[Any] | float) -> Values:
     """ln 2 − h((1 + ρ)/2): what one of two fair bits with correlation ρ tells of the other, nats."""
     rho = np.asarray(correlation, dtype=np.float64)

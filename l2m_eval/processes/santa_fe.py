@@ -50,6 +50,7 @@ from l2m_eval.processes.base import (
     correlation_information,
     number,
     straddling_pairs,
+    table_size,
 )
 from l2m_eval.settings import integer, setting
 
@@ -148,8 +149,7 @@ class SantaFe(TokenProcess):
 
     def information_per_lag(self, longest: int) -> Values:
         """g(τ) of the module's formulas for τ = 1 … longest, (longest,), nats."""
-        # Tables grow in powers of two so that the points of one curve share one.
-        return _lag_table(self, 1 << max(0, longest - 1).bit_length())[:longest]
+        return _lag_table(self, table_size(longest))[:longest]
 
     def mean_nll(self, length: int) -> Values:
         saved = np.zeros(length)
