@@ -7,16 +7,20 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from l2m_eval.estimators.token_sequences import TokenSequences
+from l2m_eval.errors import L2MError
+from l2m_eval.estimators.token_sequences import LARGEST_ID, TokenSequences
 
 Ints = NDArray[np.int64]
 CHUNK = 2**18  # tokens looked at in one go: their scratch stays in cache
 
 
 def vocabulary_size(sequences: TokenSequences) -> int:
-    """Greatest token id plus one."""
+    """Greatest token id plus one; L2MError for ids that are no vocabulary's."""
     end = int(sequences.offsets[-1])
-    return 1 + max(int(sequences.read(i, min(i + CHUNK, end)).max()) for i in range(0, end, CHUNK))
+    greatest = max(int(sequences.read(i, min(i + CHUNK, end)).max()) for i in range(0, end, CHUNK))
+    if greatest > LARGEST_ID:
+        raise L2MError(f"token ids: {greatest} is not accepted; give integers from 0 to {LARGEST_ID:,}")
+    return greatest + 1
 
 
 def token_counts(sequences: TokenSequences, group: Ints, vocabulary: int) -> Ints:

@@ -8,7 +8,7 @@ group's own run: all jackknife replicates cost one pass over runs instead of one
 
 Why sorting. On 2e7 pairs of Zipf-distributed tokens (numpy 2.4, AVX-512): `np.sort` of packed uint64 0.19 s, of
 uint32 0.08 s; `np.bincount` over all V^2 cells 0.14 to 0.41 s at V = 4096 and impossible for large V;
-`scipy.sparse` COO to CSR 1.4 s; a stable (radix, merge) sort 1.8 s; a dictionary about 20 s.
+`scipy.sparse` COO to CSR 1.4 s; a stable (radix, merge) sort 1.8 s; a dictionary 7 s.
 
 A corpus whose pairs do not fit is counted in parts, each a range of first tokens. A part reads the corpus once
 for all distances. One first token so frequent that its pairs alone would not fit is counted in a dense row, one
@@ -126,6 +126,14 @@ class RunTally:
         group = (keys & self.group_mask).astype(np.intp)
         self.change_without += np.bincount(group, weights=change, minlength=self.keys.groups)
 
+    def add_row(self, row: Ints) -> None:
+        """How often each second token and group joins one first token: (2^(second_bits + group_bits),)."""
+        step = max(BLOCK, 1 << self.keys.group_bits)  # both powers of two: a block ends where a pair ends
+        for start in range(0, len(row), step):
+            seen = start + np.flatnonzero(row[start : start + step])
+            if len(seen):
+                self.add_runs(seen.astype(self.keys.dtype), row[seen])
+
     def result(self) -> PairCounts:
         small = np.flatnonzero(self.histogram)
         large, multiplicities = np.unique(
@@ -180,19 +188,19 @@ def plan(
     memory: int,
     *,
     processes: int = 1,
-    reserved: int = 0,
+    at_least: int = 0,
 ) -> list[Part]:
     """Parts whose pairs fit the memory of one process.
 
     load: (vocabulary,) how often each token occurs, which no distance exceeds. memory: bytes, for all processes
-    together; of these `reserved` are used elsewhere. Raises L2MError when not even the smallest part fits, with
-    the least memory that does.
+    together. at_least: bytes that the caller needs at another time. Raises L2MError when not even the smallest
+    part fits, with the least memory that does.
     """
-    budget = (memory - reserved) // processes - FIXED_MEMORY
+    budget = memory // processes - FIXED_MEMORY
     per_pair = keys.bytes_per_pair * len(distances)
     least = min(int(load.max()) * per_pair, keys.bytes_per_row)
-    if least > budget:
-        needed = math.ceil(((least + FIXED_MEMORY) * processes + reserved) / 1e6) / 1e3
+    if least > budget or at_least > memory:
+        needed = math.ceil(max((least + FIXED_MEMORY) * processes, at_least) / 1e6) / 1e3
         raise L2MError(
             f"memory_gb: {memory / 1e9:g} is too small for a vocabulary of {keys.vocabulary:,} and "
             f"{processes} process(es); give at least {needed:g}"
@@ -230,9 +238,7 @@ def count_part(
         for i, packed in _packed_pairs(sequences, group, keys, part):
             np.add.at(rows[i], packed.astype(np.intp), 1)
         for tally, row in zip(tallies, rows, strict=True):
-            seen = np.flatnonzero(row)
-            if len(seen):
-                tally.add_runs(seen.astype(keys.dtype), row[seen])
+            tally.add_row(row)
     else:
         buffers = np.empty((len(part.distances), part.pairs), dtype=keys.dtype)
         filled = [0] * len(part.distances)
@@ -294,7 +300,7 @@ def count_pairs(
     group: Ints | None = None,
     method: str = "grassberger",
     memory: int = 4 * 10**9,
-    reserved: int = 0,
+    at_least: int = 0,
     processes: int = 1,
     advance: Callable[[int], object] = lambda pairs: None,
 ) -> list[PairCounts]:
@@ -306,7 +312,8 @@ def count_pairs(
         load: How often each token of the vocabulary occurs, shape (vocabulary,).
         group: Group of each document, shape (documents,), from 0; None: one group, nothing left out.
         method: Entropy estimator whose contributions `change_without` holds.
-        memory, reserved: Bytes for all processes together, and how many of them are in use elsewhere.
+        memory: Bytes, for all processes together.
+        at_least: Bytes that the caller needs at another time: less memory is refused before work begins.
         processes: Number of processes.
         advance: Called with a number of pairs (at most so many) each time a part is finished.
 
@@ -316,7 +323,7 @@ def count_pairs(
     if group is None:
         group = np.zeros(len(sequences.lengths), dtype=np.int64)
     keys = PairKeys(len(load), int(group.max()) + 1)
-    parts = plan(load, distances, keys, memory, processes=processes, reserved=reserved)
+    parts = plan(load, distances, keys, memory, processes=processes, at_least=at_least)
     found: dict[int, list[PairCounts]] = {distance: [] for distance in distances}
     with on_disk(sequences, processes > 1) as shared:
         count = functools.partial(count_part, shared, group, keys, method)

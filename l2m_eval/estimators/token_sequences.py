@@ -31,6 +31,15 @@ class TokenSequences:
     offsets: NDArray[np.int64]
     path: Path | None = None
 
+    def __post_init__(self) -> None:
+        if self.tokens.ndim != 1 or self.tokens.dtype.kind != "u" or self.tokens.dtype.itemsize != 4:
+            raise L2MError(
+                f"tokens: {self.tokens.dtype} of {self.tokens.ndim} dimensions; give one array of uint32"
+            )
+        ends = (int(self.offsets[0]), int(self.offsets[-1])) if len(self.offsets) > 1 else ()
+        if ends != (0, len(self.tokens)) or (np.diff(self.offsets) < 0).any():
+            raise L2MError(f"offsets: not ascending from 0 to {len(self.tokens):,}, the number of tokens")
+
     def __reduce__(self) -> tuple[Any, ...]:
         # what is on disk travels to another process as its name
         if self.path is None:

@@ -34,6 +34,7 @@ DISTANCES = tuple(2**i for i in range(13))  # 1 ... 4096, as published
 MARGINALS = ("pairs", "global")
 NULLS = ("shuffle", "none")
 GROUPS = 32  # of documents: the error of the jackknife's error is 1/sqrt(2 * 31) = 13 percent
+MOST_GROUPS = 1024  # a group is 10 bits of the packed pair, and a row of the marginal counts
 NEAR = 1.25  # pair counts within this factor share a null, by interpolation
 THINNED = 0.8  # share of the pairs at which the null is measured again, for how it changes with their number
 FLOOR = 2.0  # standard deviations above zero from which a point counts as signal
@@ -134,7 +135,7 @@ def two_point_mutual_information(
     _check_choice("marginals", marginals, MARGINALS)
     _check_choice("null", null, NULLS)
     _check_integer("shuffles", shuffles, 2)
-    _check_integer("groups", groups, 2)
+    _check_integer("groups", groups, 2, MOST_GROUPS)
     _check_integer("processes", processes, 1)
     _check_integer("seed", seed, 0)
     if isinstance(memory_gb, (bool, str)) or not memory_gb > 0:
@@ -146,31 +147,31 @@ def two_point_mutual_information(
 
     lengths = sequences.lengths
     group = jackknife_groups(lengths, groups, seed, clusters)
-    counts = token_counts(sequences, group, vocabulary_size(sequences))  # (groups, vocabulary)
     pairs = _pairs_per_group(lengths, group, ordered)  # (distances, groups)
     anchors = _anchors(pairs.sum(axis=1)) if null == "shuffle" else []
-    own, margins = [], []  # entropies (1 + groups,): of all documents, then without each group
-    for i, (firsts, seconds) in enumerate(pair_marginals(sequences, group, counts, ordered)):
-        own.append(_leave_one_out(entropies, firsts) + _leave_one_out(entropies, seconds))
-        if i in anchors:
-            margins.append((firsts.sum(axis=0), seconds.sum(axis=0)))
-    own_marginal = np.array(own)  # (distances, 1 + groups)
-    marginal = own_marginal if marginals == "pairs" else 2 * _leave_one_out(entropies, counts)
-
+    vocabulary = vocabulary_size(sequences)
     work = (len(ordered) + 2 * len(anchors) * shuffles) * int(sequences.offsets[-1])
     with tqdm(total=work, unit=" pairs", unit_scale=True, disable=not progress) as bar:
         counted = count_pairs(
             sequences,
             ordered,
-            counts.sum(axis=0),
+            token_counts(sequences, np.zeros_like(group), vocabulary)[0],
             group=group,
             method=estimator,
             memory=int(memory_gb * 1e9),
-            reserved=3 * counts.nbytes,  # the counts, and those of first and second tokens
+            at_least=3 * 8 * vocabulary * (int(group.max()) + 1),  # the three arrays of marginal counts below
             processes=processes,
             advance=bar.update,
         )
+        counts = token_counts(sequences, group, vocabulary)  # (groups, vocabulary)
+        own, margins = [], []  # entropies (1 + groups,): of all documents, then without each group
+        for i, (firsts, seconds) in enumerate(pair_marginals(sequences, group, counts, ordered)):
+            own.append(_leave_one_out(entropies, firsts) + _leave_one_out(entropies, seconds))
+            if i in anchors:
+                margins.append((firsts.sum(axis=0), seconds.sum(axis=0)))
         shuffled = _shuffled(margins, estimator, shuffles, seed, processes, bar.update)
+    own_marginal = np.array(own)  # (distances, 1 + groups)
+    marginal = own_marginal if marginals == "pairs" else 2 * _leave_one_out(entropies, counts)
     joint = np.array([_joint_entropies(entropies, c, n) for c, n in zip(counted, pairs, strict=True)])
 
     # Without a group the sample is smaller and its null larger. Where groups differ in size (a long book) that
@@ -303,6 +304,8 @@ def _check_choice(name: str, value: str, accepted: Sequence[str]) -> None:
         raise L2MError(f"{name}: {value!r} is not known; accepted: {', '.join(accepted)}")
 
 
-def _check_integer(name: str, value: int, least: int) -> None:
+def _check_integer(name: str, value: int, least: int, most: int | None = None) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise L2MError(f"{name}: {value!r} is not accepted; give an integer from {least}")
+    if most is not None and value > most:
+        raise L2MError(f"{name}: {value!r} is not accepted; give an integer from {least} to {most}")

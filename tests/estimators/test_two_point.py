@@ -427,6 +427,7 @@ def test_too_few_distances_for_three_parameters():
             {"distances": [1], "shuffles": 1},
             "shuffles: 1 is not accepted; give an integer from 2",
         ),
+        ([[1, 2, 3]], {"distances": [1], "groups": 10**6}, "groups: 1000000 is not accepted; .* 2 to 1024"),
         ([[1, 2, 3]], {"distances": [1], "processes": 0}, "processes: 0 is not accepted"),
         ([[1, 2, 3]], {"distances": [1], "memory_gb": 0}, "memory_gb: 0 is not accepted"),
         (
@@ -451,6 +452,17 @@ def test_the_least_memory_that_is_named_is_enough():
     least = float(str(caught.value).rsplit(" ", 1)[1])
     curve = two_point_mutual_information(documents, [1, 2], memory_gb=least)
     assert (curve.pairs == [4 * 8999, 4 * 8998]).all()
+
+
+def test_one_array_with_wrong_offsets_or_ids_is_noticed():
+    tokens = np.array([1, 2, 3], dtype=np.uint32)
+    for offsets in ([0, 2], [0, 5, 3], [1, 3], [0]):
+        with pytest.raises(L2MError, match="offsets: not ascending from 0 to 3"):
+            TokenSequences(tokens, np.array(offsets))
+    with pytest.raises(L2MError, match="tokens: int64"):
+        TokenSequences(tokens.astype(np.int64), np.array([0, 3]))
+    with pytest.raises(L2MError, match="token ids: 4294967295 is not accepted"):
+        two_point_mutual_information(TokenSequences(tokens - np.uint32(2), np.array([0, 3])), [1])
 
 
 def test_damaged_files_are_noticed(tmp_path):
