@@ -11,7 +11,9 @@ from l2m_eval.processes.base import MonteCarlo, Process, TokenProcess
 from l2m_eval.processes.copy import Copy
 from l2m_eval.processes.gaussian import Gaussian
 from l2m_eval.processes.markov import HiddenMarkov, Markov
+from l2m_eval.processes.renewal import Renewal
 from l2m_eval.processes.santa_fe import SantaFe
+from l2m_eval.processes.tree import Tree
 from l2m_eval.processes.words import WordTokenizer
 
 __all__ = [
@@ -22,14 +24,16 @@ __all__ = [
     "Markov",
     "MonteCarlo",
     "Process",
+    "Renewal",
     "SantaFe",
     "TokenProcess",
+    "Tree",
     "WordTokenizer",
     "make_process",
 ]
 
 PROCESSES: dict[str, type[Process]] = {
-    process.name: process for process in (SantaFe, Markov, HiddenMarkov, Copy, Gaussian)
+    process.name: process for process in (SantaFe, Markov, HiddenMarkov, Copy, Tree, Renewal, Gaussian)
 }
 
 

@@ -179,6 +179,16 @@ def ratio_information(deviation: NDArray[Any] | float) -> Values:
     return np.where(np.abs(delta) < 1e-3, small, xlog1py(1 + delta, delta) - delta)
 
 
+def symmetric_information(correlation: NDArray[Any] | float, symbols: int) -> Values:
+    """What two uniform symbols share that are equal with probability (1 + (q − 1)·correlation)/q, nats.
+
+    It is [(1 + (q−1)c) ln(1 + (q−1)c) + (q−1)(1 − c) ln(1 − c)] / q, ln q at c = 1, about (q − 1)c²/2 for small c.
+    """
+    c = np.asarray(correlation, dtype=np.float64)
+    same, other = ratio_information((symbols - 1) * c), ratio_information(-c)
+    return (same + (symbols - 1) * other) / symbols
+
+
 def number(
     low: float, high: float, *, low_included: bool = False, high_included: bool = False
 ) -> Callable[..., float]:

@@ -40,8 +40,8 @@ from l2m_eval.processes.base import (
     Values,
     check_split,
     number,
-    ratio_information,
     straddling_pairs,
+    symmetric_information,
 )
 from l2m_eval.settings import integer, setting
 
@@ -137,10 +137,7 @@ class Copy(TokenProcess):
 
     def _shared(self, rounds: NDArray[np.integer] | int) -> Values:
         """J(j), nats."""
-        correlation = (1 - self.noise) ** np.asarray(rounds, dtype=np.float64)
-        q = self.symbols
-        same, other = ratio_information((q - 1) * correlation), ratio_information(-correlation)
-        return (same + (q - 1) * other) / q
+        return symmetric_information((1 - self.noise) ** np.asarray(rounds, dtype=np.float64), self.symbols)
 
     def bipartite_mi(self, left_length: int, total_length: int) -> float:
         check_split(left_length, total_length)

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from l2m_eval.processes import Copy, HiddenMarkov, Markov, SantaFe
+from l2m_eval.processes import Copy, HiddenMarkov, Markov, Renewal, SantaFe
 
 SMALL = [
     SantaFe(beta=0.7, facts=2, flip_rate=0.2),
@@ -18,6 +18,8 @@ SMALL = [
     Copy(period=3, octaves=1, symbols=3, noise=0.25),
     Copy(period=2, octaves=2, symbols=2, noise=0.4),
     Copy(period=2, octaves=1, symbols=4, noise=0.0),
+    Renewal(alpha=0.5),
+    Renewal(alpha=3),
 ]
 LENGTH = 6
 # Sums of up to 4^6 products of six rounded probabilities.
@@ -121,7 +123,7 @@ def test_bipartite_information_is_the_mean_over_documents(process):
     assert abs(estimate.value - exact) <= 4 * estimate.standard_error + ROUNDING
 
 
-@pytest.mark.parametrize("process", [p for p in SMALL if not isinstance(p, HiddenMarkov)], ids=str)
+@pytest.mark.parametrize("process", [p for p in SMALL if not isinstance(p, (HiddenMarkov, Renewal))], ids=str)
 def test_the_loss_falls_to_the_entropy_rate(process):
     loss = process.mean_nll(2000)
     assert (np.diff(loss) <= ROUNDING).all()

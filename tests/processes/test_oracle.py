@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from lm_eval.api.instance import Instance
 
 from l2m_eval.errors import L2MError
-from l2m_eval.processes import SantaFe, WordTokenizer
+from l2m_eval.processes import PROCESSES, SantaFe, TokenProcess, WordTokenizer
 from l2m_eval.processes.oracle import OracleLM
 
 SMALL = {"process": "santa_fe", "beta": 0.75, "facts": 40, "flip_rate": 0.1}
@@ -95,6 +95,18 @@ def test_sums_are_the_process_log_probabilities(oracle):
     np.testing.assert_allclose([s for s, _ in with_context], sums, rtol=1e-13)
     rolling = oracle.loglikelihood_rolling([request("loglikelihood_rolling", text) for text in texts])
     np.testing.assert_allclose(rolling, log_probs.sum(axis=1), rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in PROCESSES.items() if issubclass(kind, TokenProcess)])
+def test_every_token_process_is_a_language_model(name):
+    lm = OracleLM(process=name)
+    tokens = lm.process.sample(3, 40, np.random.default_rng(4))
+    texts = [lm.tok_decode(row) for row in tokens]
+    assert [lm.tok_encode(text) for text in texts] == tokens.tolist()
+    sums = lm.loglikelihood([request("loglikelihood", "", text) for text in texts])
+    np.testing.assert_allclose([s for s, _ in sums], lm.process.log_probs(tokens).sum(axis=1), rtol=1e-12)
+    greedy = lm.generate_until([request("generate_until", texts[0], {"until": [], "max_gen_toks": 3})])[0]
+    assert lm.loglikelihood([request("loglikelihood", texts[0], greedy)])[0][1]
 
 
 def test_rolling_cuts_at_the_models_length():
