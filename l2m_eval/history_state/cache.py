@@ -26,7 +26,15 @@ from l2m_eval.history_state.state import (
 )
 
 # Where the forward passes of transformers' models return their state, by the names used over the years.
-STATE_FIELDS = ("cache", "past_key_values", "cache_params", "state", "rnn_state", "mems")
+STATE_FIELDS = (
+    "cache",
+    "past_key_values",
+    "cache_params",
+    "state",
+    "rnn_state",
+    "mems",
+    "past_buckets_states",
+)
 _NOT_STATE = (torch.nn.Module, torch.device, torch.dtype, torch.Stream, type)
 
 
@@ -164,19 +172,32 @@ def _kind(name: str, owner: Any, tensor: torch.Tensor, config: Any) -> str:
     if _is_latent(tensor, config):
         return COMPRESSED_LATENT
     # keys and values of a cache layer, pairs of a tuple cache, or memories of hidden states
-    if any(word in last for word in ("key", "value", "mems")) or owner is None:
+    if any(word in last for word in ("key", "value", "mems", "states")) or owner is None:
         return ATTENTION
     return OTHER
 
 
 def _is_latent(tensor: torch.Tensor, config: Any) -> bool:
     """Whether keys or values are the shared latent of multi-head latent attention, not one set per head."""
-    decoder = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
-    rank = getattr(decoder, "kv_lora_rank", None)
-    if not isinstance(rank, int) or tensor.ndim != 4 or tensor.shape[1] != 1:
+    if tensor.ndim != 4 or tensor.shape[1] != 1:
         return False
-    rotary = getattr(decoder, "qk_rope_head_dim", None) or 0
-    return tensor.shape[-1] in (rank, rotary, rank + rotary)
+    decoder = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
+    ranks = [rank for rank in settings_of(decoder, "kv_lora_rank") if isinstance(rank, int)]
+    rotary = [width for width in settings_of(decoder, "qk_rope_head_dim") if isinstance(width, int)]
+    return bool(ranks) and tensor.shape[-1] in {*ranks, *rotary, *(r + w for r in ranks for w in rotary)}
+
+
+def settings_of(config: Any, name: str) -> list[Any]:
+    """Values of a setting: one, or one per layer where layers differ (such configurations refuse the plain name)."""
+    try:
+        return [getattr(config, name)]
+    except AttributeError:
+        return []
+    except Exception:
+        layers = config.per_layer_config
+        return [
+            getattr(layer, name, None) for layer in (layers.values() if isinstance(layers, dict) else layers)
+        ]
 
 
 def kept_in_modules(model: torch.nn.Module) -> dict[str, torch.Tensor]:

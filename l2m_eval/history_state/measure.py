@@ -24,6 +24,7 @@ from l2m_eval.history_state.cache import (
     kept_in_modules,
     read_cache,
     returned_state,
+    settings_of,
     windows_of,
 )
 from l2m_eval.history_state.state import (
@@ -271,8 +272,6 @@ def _built_on_meta(config: Any, dtype: torch.dtype, attention: str | None, trust
     config = copy.deepcopy(config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config  # of the weights, which are not built; the cache does not depend on it
-    if getattr(config, "pad_token_id", None) is not None:
-        config.pad_token_id = None  # else old models compare the ids, which have no values, with it
     options = {} if attention is None else {"attn_implementation": attention}
     with torch.device("meta"), _quiet():
         model = AutoModelForCausalLM.from_config(
@@ -285,7 +284,7 @@ def _meta_run(model: Any, dtype: torch.dtype, width: int, dtype_name: str, name:
     own = str(dtype).removeprefix("torch.")
 
     def run(length: int) -> tuple[tuple[StateTensor, ...], tuple[int, ...]]:
-        with _ShapesOnly(), _quiet():
+        with torch.device("meta"), _ShapesOnly(), _quiet():
             tensors, windows = _forward(model, length, "meta", None, name)
         counted = tuple(
             StateTensor(t.layer, t.kind, t.elements, t.elements * width, dtype_name) if t.dtype == own else t
@@ -547,13 +546,13 @@ def _decoder(config: Any) -> Any:
 
 
 def _windows(config: Any) -> tuple[int, ...]:
-    values = [getattr(_decoder(config), field, None) for field in _WINDOW_FIELDS]
+    values = [value for field in _WINDOW_FIELDS for value in settings_of(_decoder(config), field)]
     flat = [w for v in values for w in (v if isinstance(v, (list, tuple)) else [v])]
     return tuple(w for w in flat if isinstance(w, int) and not isinstance(w, bool) and w > 0)
 
 
 def _most_positions(config: Any) -> int | None:
-    values = [getattr(_decoder(config), field, None) for field in _POSITION_FIELDS]
+    values = [value for field in _POSITION_FIELDS for value in settings_of(_decoder(config), field)]
     return next((v for v in values if isinstance(v, int) and v > 0), None)
 
 
