@@ -17,8 +17,8 @@ is bounded by its size (Theorem 5.2). Arrays in, sentences and numbers out; no m
 ``numbers``
     Of ``single-model``: ``gamma``, ``beta``, ``beta_interval``, ``beta_of``, ``margin``, ``margin_error``,
     ``margin_interval``, ``growth`` (words), ``state_source``, ``saturation_length``, and, with a vocabulary or a
-    constant, ``horizon`` (tokens; ``length``, ``interval``, ``until``, ``never`` the fraction of resamples that never cross,
-    ``assumption``) and ``utilisation`` (``lengths``, ``capacity`` in nats, ``values``, ``errors``).
+    constant, ``horizon`` (``length``, ``interval``, ``until`` in tokens, ``never`` the fraction of resamples that
+    never cross, ``assumption``) and ``utilisation`` (``lengths``, ``capacity`` in nats, ``values``, ``errors``).
     Of ``series``: ``delta``, ``delta_error``, ``beta``, ``beta_interval``, ``beta_of``, ``margin``,
     ``margin_interval``, ``members``.
     Of ``mi-capability``: ``unit``, ``lengths``, ``ratios``, ``errors``, ``trend``, ``trend_error``,

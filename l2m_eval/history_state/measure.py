@@ -284,7 +284,7 @@ def _meta_run(model: Any, dtype: torch.dtype, width: int, dtype_name: str, name:
     own = str(dtype).removeprefix("torch.")
 
     def run(length: int) -> tuple[tuple[StateTensor, ...], tuple[int, ...]]:
-        with torch.device("meta"), _ShapesOnly(), _quiet():
+        with _ShapesOnly(), _quiet():
             tensors, windows = _forward(model, length, "meta", None, name)
         counted = tuple(
             StateTensor(t.layer, t.kind, t.elements, t.elements * width, dtype_name) if t.dtype == own else t

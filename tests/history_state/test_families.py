@@ -44,8 +44,8 @@ UNREADABLE = {
     "openai-gpt": "returns no history state",
     "xlm": "state the size yourself",
 }
-# Shapes do not tell which tokens go to which expert or adapter, and these forward passes need to know.
-LIVE_ONLY = {"jetmoe", "xmod"}
+# Shapes do not tell which tokens go to which expert or adapter; XLNet mixes devices.
+LIVE_ONLY = {"jetmoe", "xmod", "xlnet"}
 # Their forward pass cannot start from input ids and a default configuration, or needs a package that is not there.
 NOT_BUILT = {
     "blt",
