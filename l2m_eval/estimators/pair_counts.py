@@ -40,7 +40,7 @@ Keys = NDArray[Any]  # uint32 or uint64: first token, second token, group, from 
 
 CHUNK = 2**18  # tokens read at a time
 BLOCK = 2**17  # sorted keys turned into runs at a time; both small enough for their scratch to stay in cache
-FIXED_MEMORY = 2**26  # bytes of scratch that do not depend on corpus or vocabulary, generously
+FIXED_MEMORY = 160 * 2**20  # bytes: interpreter, numpy and scipy 100 MB, scratch of a fixed size the rest
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

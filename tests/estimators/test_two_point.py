@@ -433,7 +433,7 @@ def test_too_few_distances_for_three_parameters():
         (
             [[1, 2, 3]],
             {"distances": [1], "memory_gb": 0.01},
-            "memory_gb: 0.01 is too small .* at least 0.068",
+            "memory_gb: 0.01 is too small .* at least 0.168",
         ),
         ([[1, 2, 3]], {"distances": [1], "clusters": [1, 2]}, "clusters: 2 labels for 1 documents"),
     ],
