@@ -43,7 +43,7 @@ def make_process(name: str, **settings: Any) -> Process:
     Raises:
         L2MError: no such process or setting (with the nearest names), or a value outside its range.
     """
-    if name not in PROCESSES:
+    if not isinstance(name, str) or name not in PROCESSES:
         raise L2MError(
             f"process: {name!r} is not known{_nearest(name, PROCESSES)}; accepted: {', '.join(PROCESSES)}"
         )

@@ -80,7 +80,11 @@ class Process(ABC):
 
     @abstractmethod
     def two_point_mi(self, distance: int) -> float:
-        """Exact I(W_t; W_{t+distance}), nats."""
+        """Exact I(W_t; W_{t+distance}), nats.
+
+        Raises:
+            L2MError: no distance of 1 or more.
+        """
 
     @abstractmethod
     def entropy_rate(self) -> float:
@@ -142,6 +146,12 @@ def check_split(left_length: int, total_length: int) -> None:
             f"left_length: {left_length} is not accepted; give an integer from 1 to total_length - 1 "
             f"({total_length - 1})"
         )
+
+
+def check_distance(distance: int) -> None:
+    """Refuse a pair of a token with itself or its past."""
+    if distance < 1:
+        raise L2MError(f"distance: {distance} is not accepted; give an integer from 1")
 
 
 def straddling_pairs(lags: NDArray[Any], left_length: int, total_length: int) -> NDArray[Any]:

@@ -38,6 +38,7 @@ from l2m_eval.processes.base import (
     TokenProcess,
     Tokens,
     Values,
+    check_distance,
     check_split,
     number,
     straddling_pairs,
@@ -149,6 +150,7 @@ class Copy(TokenProcess):
         return self.octaves * math.log(self.symbols) - self._shared(1) * repeated.sum(axis=0)
 
     def two_point_mi(self, distance: int) -> float:
+        check_distance(distance)
         rounds = np.array(
             [distance // period for period in self.periods if distance % period == 0], dtype=int
         )

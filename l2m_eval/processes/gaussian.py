@@ -43,7 +43,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from l2m_eval.processes.base import Process, Values, check_split, number, table_size
+from l2m_eval.processes.base import Process, Values, check_distance, check_split, number, table_size
 from l2m_eval.settings import choice, integer, setting
 
 # Rows of the whitening matrix held at once.
@@ -143,6 +143,7 @@ class Gaussian(Process):
         return float(self.amplitude * (left + right - total_length**self.beta))
 
     def two_point_mi(self, distance: int) -> float:
+        check_distance(distance)
         return float(-np.log1p(-(self.autocorrelation(distance)[distance] ** 2)) / 2)
 
     def entropy_rate(self) -> float:

@@ -26,7 +26,15 @@ from numpy.typing import NDArray
 from scipy.special import xlogy
 
 from l2m_eval.errors import L2MError
-from l2m_eval.processes.base import TokenProcess, Tokens, Values, check_split, number, ratio_information
+from l2m_eval.processes.base import (
+    TokenProcess,
+    Tokens,
+    Values,
+    check_distance,
+    check_split,
+    number,
+    ratio_information,
+)
 from l2m_eval.settings import integer, setting
 
 # Most sequences of a hidden Markov model that are enumerated for its exact block entropies.
@@ -132,6 +140,7 @@ class Markov(TokenProcess):
         return self.two_point_mi(1)
 
     def two_point_mi(self, distance: int) -> float:
+        check_distance(distance)
         # (T − 1π)^d = T^d − 1π, so the deviation from independence keeps its digits at any distance.
         deviation = np.linalg.matrix_power(self.transitions - self.stationary, distance)
         return pair_information(self.stationary, self.stationary, deviation / self.stationary)
@@ -210,6 +219,7 @@ class HiddenMarkov(TokenProcess):
         return np.diff(_enumerated_entropies(self, length), prepend=0.0)
 
     def two_point_mi(self, distance: int) -> float:
+        check_distance(distance)
         marginal = self.hidden.stationary @ self.emissions  # (tokens,)
         weighted = self.hidden.stationary[:, None] * self.emissions  # (states, tokens)
         power = np.linalg.matrix_power(self.hidden.transitions - self.hidden.stationary, distance)

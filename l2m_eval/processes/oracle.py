@@ -54,7 +54,12 @@ class OracleLM(TemplateLM):
         **settings: Any,
     ):
         super().__init__()
-        made = make_process(process, **settings) if isinstance(process, str) else process
+        if isinstance(process, Process) and settings:
+            key, value = next(iter(settings.items()))
+            raise L2MError(
+                f"{key}: {value!r} is not accepted beside a process that is made already; make it with it"
+            )
+        made = process if isinstance(process, Process) else make_process(process, **settings)
         if not isinstance(made, TokenProcess):
             tokens = [name for name, kind in PROCESSES.items() if issubclass(kind, TokenProcess)]
             raise L2MError(

@@ -33,7 +33,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlog1py, xlogy, zeta
 
-from l2m_eval.processes.base import TokenProcess, Tokens, Values, number, ratio_information, table_size
+from l2m_eval.processes.base import (
+    TokenProcess,
+    Tokens,
+    Values,
+    check_distance,
+    number,
+    ratio_information,
+    table_size,
+)
 from l2m_eval.settings import setting
 
 _TOKENS_AT_ONCE = 2**22
@@ -117,6 +125,7 @@ class Renewal(TokenProcess):
         return known + unknown
 
     def two_point_mi(self, distance: int) -> float:
+        check_distance(distance)
         share = 1 / self.mean_gap
         marginal = np.array([1 - share, share])
         excess = share * (_renewal_probabilities(self, table_size(distance + 1))[distance] - share)

@@ -46,6 +46,7 @@ from l2m_eval.processes.base import (
     TokenProcess,
     Tokens,
     Values,
+    check_distance,
     check_split,
     correlation_information,
     number,
@@ -161,6 +162,7 @@ class SantaFe(TokenProcess):
         return math.log(2) - float(np.exp(self._log_p) @ self._log_p)
 
     def two_point_mi(self, distance: int) -> float:
+        check_distance(distance)
         shared = correlation_information(np.exp(distance * self._log_rho))
         return float(np.exp(2 * self._log_p) @ shared)
 
@@ -174,10 +176,13 @@ class SantaFe(TokenProcess):
         p = np.exp(self._log_p)
         if self.flip_rate == 0:
             return self._first_nll - math.log(2)  # every fact is seen in the end, and then known
+        p, log_rho = p[p > 0], self._log_rho[p > 0]  # the rarest facts underflow for the smallest β
         terms = np.empty(4096)
         for m in range(1, len(terms) + 1):
-            power = np.exp(2 * m * self._log_rho)
-            terms[m - 1] = np.sum(p**2 * power / (1 - (1 - p) * power)) / (2 * m * (2 * m - 1))
+            power = np.exp(2 * m * log_rho)
+            # 1 − (1 − p)·ρ^(2m), without losing a small p to rounding.
+            denominator = p * power - np.expm1(2 * m * log_rho)
+            terms[m - 1] = np.sum(p**2 * power / denominator) / (2 * m * (2 * m - 1))
         m = len(terms)
         tail = 0.0
         if terms[-1] > 0:

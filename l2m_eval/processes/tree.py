@@ -38,6 +38,7 @@ from l2m_eval.processes.base import (
     TokenProcess,
     Tokens,
     Values,
+    check_distance,
     check_split,
     number,
     symmetric_information,
@@ -132,6 +133,7 @@ class Tree(TokenProcess):
             distance: d.
             length: Of the document; None for the limit of long ones.
         """
+        check_distance(distance)
         smallest = int(distance).bit_length()  # subtrees of 2^h > d leaves
         if length is None:
             # Σ_{h>s} d/2^h λ^(2h) is geometric.

@@ -72,6 +72,15 @@ def test_model_arguments_as_the_harness_passes_them():
         OracleLM.create_from_arg_string("fact=64")
 
 
+def test_a_process_may_be_given_as_made():
+    process = SantaFe(facts=8)
+    assert OracleLM(process).process is process
+    with pytest.raises(L2MError, match="facts: 9 is not accepted beside a process"):
+        OracleLM(process, facts=9)
+    with pytest.raises(L2MError, match="process: 7 is not known"):
+        OracleLM(7)
+
+
 def test_sequences_of_all_lengths_are_scored_as_if_alone(oracle):
     rng = np.random.default_rng(1)
     sequences = [oracle.process.sample(1, n, rng)[0] for n in (1, 7, 200, 3, 90, 64)] + [[], [3, 4]]

@@ -23,6 +23,8 @@ def test_every_process_is_made_from_defaults_and_from_its_own_settings(name):
     [
         ("santafe", {}, "process: 'santafe' is not known (nearest: santa_fe); accepted: santa_fe"),
         ("", {}, "process: '' is not known"),
+        (5, {}, "process: 5 is not known"),
+        (["santa_fe"], {}, "process: ['santa_fe'] is not known"),
         (
             "santa_fe",
             {"betta": 0.5},
@@ -50,3 +52,9 @@ def test_mistakes_are_one_line(name, settings, says):
 def test_a_split_needs_two_blocks(left, total):
     with pytest.raises(L2MError, match=f"left_length: {left} is not accepted"):
         make_process("santa_fe", facts=8).bipartite_mi(left, total)
+
+
+@pytest.mark.parametrize("name", list(PROCESSES))
+def test_a_pair_needs_a_distance(name):
+    with pytest.raises(L2MError, match="distance: 0 is not accepted; give an integer from 1"):
+        make_process(name).two_point_mi(0)
