@@ -148,6 +148,11 @@ class BipartiteSettings(CorpusSettings):
                         f"give multiples of {step}, for example {[step * 2**k for k in range(1, 5)]}"
                     )
 
+        if self.needs_partners and self.documents < 2:
+            raise L2MError(
+                f"documents: {self.documents} is too few; vCLUB and independent marginals need two or more "
+                "(one document alone: estimators direct, marginal paired)"
+            )
         shortest = min(self.wanted_lengths)
         if self.correction == "ngram" and shortest - shortest // self.ratios[0] < CORRECTED_TOKENS:
             raise L2MError(

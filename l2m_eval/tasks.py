@@ -88,6 +88,10 @@ class BipartiteRequest:
                 f"lengths: {max(lengths)} is over the model's context: {encoder.longest} tokens fit behind the "
                 "prefix token; give shorter lengths, or a larger max_length in --model_args"
             )
+        if len(fitting) < len(lengths):
+            encoder.note(
+                f"lengths up to {max(fitting)} fit the model's context and are measured, longer ones not"
+            )
         return bipartite_cells(fitting, self.settings.ratios)
 
     def plan(self, encoder: Encoder) -> BipartitePlan:
@@ -149,7 +153,8 @@ class BipartitePlan:
             "conditional": conditional_sums(next(sums), self.cells),
         }
         for name, windows in self.blocks.items():
-            whole, first = right_block_sums([next(sums) for _ in windows], self.cells, self.corrected)
+            corrected = 0 if name.startswith("crossed") else self.corrected
+            whole, first = right_block_sums([next(sums) for _ in windows], self.cells, corrected)
             if name == "marginal":
                 record["marginal"] = whole
             elif name.startswith("crossed"):
@@ -324,8 +329,8 @@ class BipartiteTask(Task):
         sample = draw_sample(self.settings, self.settings.wanted_lengths[-1], self.seed, pairing=pairing)
         if self.settings.needs_partners and len(sample) < 2:
             raise L2MError(
-                f"documents: {len(sample)} is too few; vCLUB and independent marginals need two or more"
-                " (one document alone: estimators direct, marginal paired)"
+                f"corpus: it has room for {len(sample)} document(s) with partners, two or more are needed; give more "
+                "documents, or measure without partners: estimators direct, marginal paired"
             )
         return sample
 

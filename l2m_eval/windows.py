@@ -78,6 +78,11 @@ def conditional_sums(window_sums: NDArray[np.float64], cells: Sequence[Cell]) ->
     return [float(cumulative[cell.total] - cumulative[cell.left]) for cell in cells]
 
 
+def _right_block_cuts(cells: Sequence[Cell], left: int, first_tokens: int) -> tuple[int, ...]:
+    """Where the right blocks that start at `left` end, and the end of their first tokens where wanted."""
+    return tuple(sorted({cell.total - left for cell in cells if cell.left == left} | {first_tokens} - {0}))
+
+
 def right_block_windows(
     context_tokens: Tokens | None,
     target_tokens: Tokens,
@@ -99,17 +104,14 @@ def right_block_windows(
     """
     windows = []
     for left in sorted({cell.left for cell in cells}):
-        totals = sorted({cell.total for cell in cells if cell.left == left})
-        cuts = {total - left for total in totals}
-        if first_tokens and min(cuts) > first_tokens:
-            cuts.add(first_tokens)
+        cuts = _right_block_cuts(cells, left, first_tokens)
         read = np.empty(0, np.int64) if context_tokens is None else context_tokens[:left]
         role = "log q(y)" if context_tokens is None else "log q(y'|x)"
         windows.append(
             Window(
                 np.concatenate([[prefix], read]),
-                target_tokens[left : totals[-1]],
-                tuple(sorted(cuts)),
+                target_tokens[left : left + cuts[-1]],
+                cuts,
                 f"{label}, {role}, split {left}",
             )
         )
@@ -123,12 +125,8 @@ def right_block_sums(
     whole: dict[tuple[int, int], float] = {}
     first: dict[int, float] = {}
     for left, sums in zip(sorted({cell.left for cell in cells}), scores, strict=True):
-        totals = sorted({cell.total for cell in cells if cell.left == left})
-        cuts = sorted({total - left for total in totals})
-        if first_tokens and min(cuts) > first_tokens:
-            cuts = [first_tokens, *cuts]
-        cumulative = dict(zip(cuts, np.cumsum(sums), strict=True))
-        first[left] = float(cumulative[first_tokens]) if first_tokens in cumulative else float(sums[0])
-        for total in totals:
-            whole[left, total] = float(cumulative[total - left])
+        cuts = _right_block_cuts(cells, left, first_tokens)
+        cumulative = dict(zip(cuts, np.cumsum(sums).tolist(), strict=True))
+        first[left] = cumulative[first_tokens or cuts[0]]
+        whole.update({(left, left + cut): value for cut, value in cumulative.items()})
     return [whole[c.left, c.total] for c in cells], [first[c.left] for c in cells]

@@ -20,7 +20,9 @@ def shared() -> Path:
     """Real books and two trained models; tests that need them skip where they are absent."""
     folder = Path(os.environ.get("L2M_SHARED", REPOSITORY.parent / "shared"))
     if not (folder / "models" / "books-llama-5m").is_dir():
-        pytest.skip(f"no shared material (L2M_SHARED or {folder.parent.name}/shared): real books and trained models")
+        pytest.skip(
+            f"no shared material (L2M_SHARED or {folder.parent.name}/shared): real books and trained models"
+        )
     return folder
 
 
@@ -43,7 +45,9 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nine documents of about 8 kB and one that is too short for most settings."""
     folder = tmp_path_factory.mktemp("corpus")
     for number in range(9):
-        (folder / f"document{number}.txt").write_text(sentences(random.Random(number), 8000), encoding="utf-8")
+        (folder / f"document{number}.txt").write_text(
+            sentences(random.Random(number), 8000), encoding="utf-8"
+        )
     (folder / "short.txt").write_text("Too short to measure.", encoding="utf-8")
     return folder
 

@@ -75,7 +75,11 @@ def test_a_gz_file_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("source", "says"),
-    [("nothing/*.txt", "no file matches"), ("pg20", "no file matches 'pg20'"), ("text", "name them, for example")],
+    [
+        ("nothing/*.txt", "no file matches"),
+        ("pg20", "no file matches 'pg20'"),
+        ("text", "name them, for example"),
+    ],
 )
 def test_a_corpus_that_does_not_exist_is_one_line(source, says):
     with pytest.raises(L2MError) as error:

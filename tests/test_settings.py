@@ -51,7 +51,9 @@ def test_mistakes(metadata, says):
 
 
 def test_model_arguments_in_the_metadata_are_left_alone():
-    read_settings(BipartiteSettings, {"pretrained": "gpt2", "dtype": "float32", "max_length": 99, "parallelize": True})
+    read_settings(
+        BipartiteSettings, {"pretrained": "gpt2", "dtype": "float32", "max_length": 99, "parallelize": True}
+    )
 
 
 @pytest.mark.parametrize("lengths", ["4,8,16", [4, 8, 16], (16, 8, 4), "[4, 8, 16]"])
@@ -84,6 +86,6 @@ def test_any_metadata_is_settings_or_one_line(metadata):
     try:
         settings = read_settings(BipartiteSettings, metadata)
     except L2MError as error:
-        assert "\n" not in str(error)
+        assert "\n" not in str(error)  # noqa: PT017
     else:
         assert all(length % ratio == 0 for length in settings.wanted_lengths for ratio in settings.ratios)

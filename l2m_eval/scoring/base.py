@@ -57,7 +57,8 @@ def score_requests(lm: Any, requests: Sequence[ScoringRequest], progress: bool =
 
     encoder = Encoder(lm)
     show = progress and getattr(lm, "rank", 0) == 0
-    plans = [request.plan(encoder) for request in tqdm(requests, desc="Tokenizing", disable=not show)]
+    with tqdm(requests, desc="Tokenizing", disable=not show, leave=False) as bar:
+        plans = [request.plan(encoder) for request in bar]
     unique: dict[tuple[bytes, bytes, tuple[int, ...]], Window] = {}
     for plan in plans:
         for window in plan.windows:

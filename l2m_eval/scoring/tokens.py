@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from l2m_eval.corpora import Chunk
 from l2m_eval.errors import L2MError
 from l2m_eval.estimators.entropy import Entropy, ngram_entropy
 from l2m_eval.windows import Tokens
+
+logger = logging.getLogger(__name__)
 
 # Tokens beyond those wanted that a shortened text must give: the cut may change its last few.
 _MARGIN = 32
@@ -56,6 +59,7 @@ class Encoder:
             getattr(self._tokenizer, "unk_token_id", None)
         }
         self._vocabulary_size = _vocabulary_size(lm)
+        self._notes: set[str] = set()
         self._tokens: dict[tuple[Chunk, int], Tokens] = {}
         self._entropies: dict[tuple[tuple[Chunk, ...], int], Entropy] = {}
 
@@ -78,6 +82,12 @@ class Encoder:
                 )
             self._tokens[key] = found[:count]
         return self._tokens[key]
+
+    def note(self, message: str) -> None:
+        """Tell the user something about this model once, however many documents it concerns."""
+        if message not in self._notes and getattr(self._lm, "rank", 0) == 0:
+            logger.warning("l2m-eval: %s", message)
+        self._notes.add(message)
 
     def ngram_entropy(self, chunks: tuple[Chunk, ...], n: int) -> Entropy:
         """Entropy of the n-grams of all text of `chunks` (Grassberger's estimator), counted once."""

@@ -34,7 +34,15 @@ class Environment:
 
     def pip(self, *arguments: str) -> None:
         subprocess.run(
-            [sys.executable, "-m", "pip", "--python", str(self.python), "--disable-pip-version-check", *arguments],
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "--python",
+                str(self.python),
+                "--disable-pip-version-check",
+                *arguments,
+            ],
             check=True,
             capture_output=True,
         )
@@ -47,6 +55,7 @@ class Environment:
             [str(self.python), *command],
             capture_output=True,
             text=True,
+            check=False,
             cwd=self.folder,  # any folder but the repository
             env={**os.environ, "PYTHONPATH": "", **environment},
         )
@@ -70,10 +79,23 @@ def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     source = tmp_path_factory.mktemp("source") / "l2m-eval"
     shutil.copytree(
-        REPOSITORY, source, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__", "*.egg-info", "out", "dist")
+        REPOSITORY,
+        source,
+        ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__", "*.egg-info", "out", "dist"),
     )
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--no-index", "--no-deps", "--no-build-isolation", "-w", folder, source],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--no-index",
+            "--no-deps",
+            "--no-build-isolation",
+            "-w",
+            folder,
+            source,
+        ],
         check=True,
         capture_output=True,
     )
@@ -117,7 +139,9 @@ def test_naming_the_folder_beside_the_hook_is_harmless(installed):
 
 
 def test_a_users_own_task_of_the_same_name_wins(installed, tmp_path):
-    (tmp_path / "mine.yaml").write_text("task: l2m_bipartite\nclass: !function l2m_eval.tasks.BipartiteTask\n")
+    (tmp_path / "mine.yaml").write_text(
+        "task: l2m_bipartite\nclass: !function l2m_eval.tasks.BipartiteTask\n"
+    )
     assert installed.tasks(f"include_path={str(tmp_path)!r}")[-2] == f"PATH {tmp_path / 'mine.yaml'}"
 
 
@@ -126,7 +150,9 @@ def test_a_manager_without_the_default_tasks_has_not_ours_either(installed):
 
 
 def test_the_interpreter_starts_without_the_libraries(installed):
-    heavy = "import sys; print([m for m in ('torch', 'lm_eval', 'numpy', 'transformers') if m in sys.modules])"
+    heavy = (
+        "import sys; print([m for m in ('torch', 'lm_eval', 'numpy', 'transformers') if m in sys.modules])"
+    )
     assert installed.run("-c", heavy).stdout.strip() == "[]"
 
 
@@ -181,7 +207,9 @@ def test_an_editable_install_registers_the_source_folder(tmp_path):
     pytest.importorskip("editables", reason="needed to build an editable install without a network")
     source = tmp_path / "source"
     shutil.copytree(
-        REPOSITORY, source, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__", "out", "dist", "tests")
+        REPOSITORY,
+        source,
+        ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__", "out", "dist", "tests"),
     )
     environment = Environment(tmp_path / "editable")
     before = environment.files()
