@@ -18,7 +18,8 @@ import numpy as np
 from l2m_eval import documents as sources
 from l2m_eval.documents import Document
 from l2m_eval.errors import L2MError
-from l2m_eval.settings import CorpusSettings
+from l2m_eval.processes import TokenProcess, WordTokenizer, make_process
+from l2m_eval.settings import PROCESS, CorpusSettings
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,32 @@ class Sample:
         return len(self.measured)
 
 
+def known_process(settings: CorpusSettings) -> TokenProcess | None:
+    """The process that the corpus is sampled from, where it is one.
+
+    Raises:
+        L2MError: no such process, a setting outside its range, or a process without tokens.
+    """
+    if settings.corpus != (PROCESS,):
+        return None
+    process = make_process(settings.process, **dict(settings.process_settings))
+    if not isinstance(process, TokenProcess):
+        raise L2MError(f"process: {settings.process!r} has no tokens that a language model could read")
+    return process
+
+
+def sampled_documents(process: TokenProcess, count: int, length: int, seed: int) -> Iterator[Document]:
+    """Independent documents of a process, in its tokenizer's text form, `length` tokens each."""
+    words = WordTokenizer(process.vocabulary_size)
+    rng = np.random.default_rng([seed, 0x70726F63])
+    for number, tokens in enumerate(process.sample(count, length, rng)):
+        yield Document(f"{process.name}:{number}", words.decode(tokens))
+
+
 def chunk_size_bytes(settings: CorpusSettings, longest: int) -> int:
+    process = known_process(settings)
+    if process is not None:
+        return longest * len(WordTokenizer(process.vocabulary_size).decode([0]))
     return settings.chunk_bytes or BYTES_PER_TOKEN * longest
 
 
@@ -114,7 +140,7 @@ def read_documents(settings: CorpusSettings, seed: int) -> tuple[Iterator[Docume
 def is_files(settings: CorpusSettings) -> bool:
     """Whether the corpus is files of the user's. Also refuses names that are neither files nor known corpora."""
     first = settings.corpus[0]
-    if first in ("pg19", "wikipedia") or first.startswith(sources.HUB_PREFIX):
+    if first in ("pg19", "wikipedia", PROCESS) or first.startswith(sources.HUB_PREFIX):
         return False
     if first in ("", "text"):
         raise L2MError(
@@ -127,6 +153,7 @@ def is_files(settings: CorpusSettings) -> bool:
 def check_corpus(settings: CorpusSettings, longest: int) -> None:
     """Raise `L2MError` for files that are missing, unreadable or all too short. Hub corpora are not touched."""
     if not is_files(settings):
+        known_process(settings)
         return
     files = sources.matching_files(settings.corpus)
     if sum(file.stat().st_size for file in files) <= CHECKED_EARLY_BYTES:
@@ -169,7 +196,11 @@ def draw_sample(settings: CorpusSettings, longest: int, seed: int, *, pairing: s
     group_size = 1 if pairing == "none" else settings.partners + 1
     wanted = settings.documents * (group_size if pairing == "separate" else 1)
     needed_bytes = chunk_size_bytes(settings, longest)
-    stream, endless = read_documents(settings, seed)
+    process = known_process(settings)
+    if process is not None:
+        stream, endless = sampled_documents(process, max(wanted, group_size), longest, seed), False
+    else:
+        stream, endless = read_documents(settings, seed)
     kept, sizes = _collect(stream, needed_bytes, max(wanted, group_size), endless, rng)
     _require_long_enough(sizes, needed_bytes, longest)
     if len(kept) < group_size:

@@ -23,6 +23,7 @@ DEFAULT_LENGTHS = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 ESTIMATORS = ("direct", "vclub")
 MARGINALS = ("paired", "independent")
 CORRECTIONS = ("none", "ngram")
+PROCESS = "process"  # the corpus that is sampled from a known process
 CORRECTED_TOKENS = 2  # n of the published n-gram correction
 FITS = ("auto", "loglog", "wls")
 
@@ -122,6 +123,8 @@ class CorpusSettings:
     documents: int = setting(200, integer(1))
     chunk_bytes: int | None = setting(None, optional(integer(1, 2**34)))
     partners: int = setting(1, integer(1, 1000))
+    process: str = setting("santa_fe", text)
+    process_settings: tuple[tuple[str, Any], ...] = ()  # collected by `read_settings` for corpus process
     seed: int | None = setting(None, optional(integer(0, 2**63 - 1)))
 
 
@@ -199,8 +202,8 @@ def read_settings(kind: type[T], metadata: Mapping[str, Any]) -> T:
     Raises:
         L2MError: a value of the wrong type or range, or a misspelt setting.
     """
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    values = {}
+    fields = {f.name: f for f in dataclasses.fields(kind) if "read" in f.metadata}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
     for key, value in metadata.items():
         if key in fields:
             if value is None and fields[key].default is not None and fields[key].name != "correction":
@@ -210,4 +213,10 @@ def read_settings(kind: type[T], metadata: Mapping[str, Any]) -> T:
             near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.84)
             if near:
                 raise L2MError(f"{key}: unknown setting (value {value!r}); did you mean {near[0]}?")
+    if values.get("corpus") == (PROCESS,):
+        from l2m_eval.processes import PROCESSES
+
+        process = PROCESSES.get(values.get("process", "santa_fe"))
+        accepted = {f.name for f in dataclasses.fields(process)} if process else set()  # type: ignore[arg-type]
+        values["process_settings"] = tuple((key, metadata[key]) for key in sorted(accepted & set(metadata)))
     return kind(**values)

@@ -20,7 +20,7 @@ from lm_eval.config.task import TaskConfig
 from lm_eval.filters import build_filter_ensemble
 
 from l2m_eval import __version__, plugin
-from l2m_eval.corpora import Chunk, Sample, draw_sample
+from l2m_eval.corpora import Chunk, Sample, draw_sample, known_process
 from l2m_eval.errors import L2MError
 from l2m_eval.estimators.bipartite import (
     MeanEstimate,
@@ -31,7 +31,8 @@ from l2m_eval.estimators.bipartite import (
     vclub_terms,
 )
 from l2m_eval.estimators.entropy import Entropy
-from l2m_eval.scaling import PowerLaw, power_law_with_interval
+from l2m_eval.processes import TokenProcess
+from l2m_eval.scaling import PowerLaw, fit_power_law, power_law_with_interval
 from l2m_eval.scoring.base import Sums
 from l2m_eval.scoring.tokens import Encoder
 from l2m_eval.settings import CORRECTED_TOKENS, BipartiteSettings, read_settings
@@ -448,7 +449,7 @@ class BipartiteTask(Task):
         cells = [Cell(*cell) for cell in record["cells"]]
         for name in self._metric_names(cells):
             value = float("nan")
-            if "@" in name:
+            if "_mi@" in name:
                 curve, total = name.split("_mi@")
                 estimator, _, ratio = curve.partition("_r")
                 column = next(
@@ -456,6 +457,8 @@ class BipartiteTask(Task):
                 )
                 value = float(terms[estimator][0, column])
             metrics[name] = Measured(value, doc, record)
+            if "_exact" in name or "_deviation" in name:
+                continue  # exact values have no standard error, and a deviation is in units of one
             # The harness writes what a metric of this name aggregates to as the standard error of `name`.
             metrics[f"{name}_stderr"] = Measured(float("nan"), doc, record)
         return metrics
@@ -468,6 +471,11 @@ class BipartiteTask(Task):
                 curve = estimator if ratio == 2 else f"{estimator}_r{ratio}"
                 names += [f"{curve}_mi@{cell.total:0{digits}d}" for cell in cells if cell.ratio == ratio]
                 names += [f"{curve}_beta", f"{curve}_amplitude"]
+                if self.process is not None and estimator == "direct":
+                    points = [f"{c.total:0{digits}d}" for c in cells if c.ratio == ratio]
+                    names += [f"{curve}_mi_exact@{point}" for point in points]
+                    names += [f"{curve}_mi_deviation@{point}" for point in points]
+                    names.append(f"{curve}_beta_exact")
         return names
 
     def aggregation(self) -> dict[str, Callable[[list[Measured]], float]]:
@@ -481,6 +489,8 @@ class BipartiteTask(Task):
             return float(np.mean([float(item) for item in items]))
         wants_error = name.endswith("_stderr")
         name = name.removesuffix("_stderr")
+        if "_exact" in name or "_deviation" in name:
+            return self._against_exact(name, items)
         curve_name, _, quantity = name.rpartition("_")
         for curve in self._estimated(items):
             if curve.name != curve_name:
@@ -494,6 +504,28 @@ class BipartiteTask(Task):
             if quantity == "amplitude":
                 return curve.fit.amplitude_error if wants_error else curve.fit.amplitude
         raise KeyError(name)
+
+    @cached_property
+    def process(self) -> TokenProcess | None:
+        """The known process that the documents are sampled from, where they are."""
+        return known_process(self.settings)
+
+    def _against_exact(self, name: str, items: list[Measured]) -> float:
+        """The exact value of a known process, or how many standard errors the estimate is away from it."""
+        assert self.process is not None
+        quantity, _, total = name.partition("@")
+        curve_name = quantity.split("_mi_")[0].removesuffix("_beta_exact")
+        curve = next(curve for curve in self._estimated(items) if curve.name == curve_name)
+        exact = [self.process.bipartite_mi(length // curve.ratio, length) for length in curve.lengths]
+        if quantity.endswith("_beta_exact"):
+            _, exponent, _ = fit_power_law(
+                curve.lengths, exact, curve.estimate.standard_error, curve.fit.method
+            )
+            return float(exponent[0])
+        point = curve.lengths.index(int(total))
+        if quantity.endswith("_exact"):
+            return exact[point]
+        return float((curve.estimate.value[point] - exact[point]) / curve.estimate.standard_error[point])
 
     def _estimated(self, items: list[Measured]) -> list[BipartiteCurve]:
         key = tuple(item.doc["index"] for item in items)

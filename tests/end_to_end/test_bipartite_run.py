@@ -274,3 +274,28 @@ def test_the_hub_out_of_reach_is_one_line(lm_eval, tiny_llama):
     assert "emozilla/pg19-test" in run.error
     assert "Offline, measure files of your own" in run.error
     assert "Traceback" not in run.stderr
+
+
+def test_a_known_process_is_measured_beside_its_exact_curve(lm_eval):
+    """The README's first command: the oracle over the mixing Santa Fe process, against its closed form."""
+    task = "l2m_bipartite_process"
+    run = lm_eval(
+        "--model", "l2m-oracle", "--model_args", "process=santa_fe,beta=0.75,facts=1024,flip_rate=0.1",
+        "--tasks", task, metadata={"documents": 400, "lengths": [16, 64, 256]},
+    )  # fmt: skip
+    assert run.code == 0, run.stderr
+    metrics = run.metrics(task)
+    for length in (16, 64, 256):
+        # Four standard errors: one false alarm in 16,000 seeds.
+        assert abs(metrics[f"direct_mi_deviation@{length:04d}"]) < 4
+        assert metrics[f"vclub_mi@{length:04d}"] > metrics[f"direct_mi_exact@{length:04d}"]  # an upper bound
+    assert abs(metrics["direct_beta"] - metrics["direct_beta_exact"]) < 4 * metrics["direct_beta_stderr"]
+    assert metrics["direct_beta_stderr"] > 0
+
+
+def test_a_process_that_does_not_exist_is_one_line(lm_eval):
+    run = lm_eval(
+        "--model", "l2m-oracle", "--tasks", "l2m_bipartite_process", metadata={"process": "santa_fee"}
+    )  # fmt: skip
+    assert run.code != 0
+    assert "process: 'santa_fee' is not known (nearest: santa_fe" in run.error
