@@ -105,7 +105,7 @@ def state_of_model(
     measured = {n: _per_layer(run(n)[0]) for n in tried}
     where = f"measured at {_listed(tried)} tokens"
     try:
-        twin = _on_meta(config, name)
+        twin = _on_meta(config, name, architecture=type(model))
         agrees = all(_sizes(_per_layer(twin(n)[0])) == _sizes(measured[n]) for n in tried)
         if agrees:
             found, notes = _survey(twin, lengths, _windows(config), name)
@@ -241,8 +241,11 @@ def _plain_token(config: Any) -> int:
     return next(token for token in range(3, len(special) + 4) if token not in special)
 
 
-def _on_meta(config: Any, name: str, trust_remote_code: bool = False) -> Run:
-    """A function that runs the configured architecture at a length, without weights or arithmetic."""
+def _on_meta(config: Any, name: str, trust_remote_code: bool = False, architecture: Any = None) -> Run:
+    """A function that runs the configured architecture at a length, without weights or arithmetic.
+
+    `architecture` is the class of a loaded model; without it the configuration says which class.
+    """
     stored = _dtype_of(config)
     width = 16 if stored is None else stored.itemsize * 8
     dtype_name = "16 bits" if stored is None else str(stored).removeprefix("torch.")
@@ -252,7 +255,7 @@ def _on_meta(config: Any, name: str, trust_remote_code: bool = False) -> Run:
     for dtype in (torch.bfloat16, torch.float32):
         for attention in ("eager", None):
             try:
-                model = _built_on_meta(config, dtype, attention, trust_remote_code)
+                model = _built_on_meta(config, dtype, attention, trust_remote_code, architecture)
                 run = _meta_run(model, dtype, width, dtype_name, name)
                 run(2)
                 return run
@@ -266,7 +269,9 @@ def _on_meta(config: Any, name: str, trust_remote_code: bool = False) -> Run:
     )
 
 
-def _built_on_meta(config: Any, dtype: torch.dtype, attention: str | None, trust_remote_code: bool) -> Any:
+def _built_on_meta(
+    config: Any, dtype: torch.dtype, attention: str | None, trust_remote_code: bool, architecture: Any
+) -> Any:
     from transformers import AutoModelForCausalLM
 
     config = copy.deepcopy(config)
@@ -274,9 +279,12 @@ def _built_on_meta(config: Any, dtype: torch.dtype, attention: str | None, trust
         del config.quantization_config  # of the weights, which are not built; the cache does not depend on it
     options = {} if attention is None else {"attn_implementation": attention}
     with torch.device("meta"), _quiet():
-        model = AutoModelForCausalLM.from_config(
-            config, dtype=dtype, trust_remote_code=trust_remote_code, **options
-        )
+        if hasattr(architecture, "_from_config"):
+            model = architecture._from_config(config, dtype=dtype, **options)
+        else:
+            model = AutoModelForCausalLM.from_config(
+                config, dtype=dtype, trust_remote_code=trust_remote_code, **options
+            )
     return model.eval()
 
 
