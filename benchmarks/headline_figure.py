@@ -30,6 +30,18 @@ def direct_curves(folder: Path) -> dict[str, dict]:
     return curves
 
 
+def late_losses(folder: Path) -> dict[str, str]:
+    """Loss of each model's newest samples log on the right block of the longest length, nats a token."""
+    losses = {}
+    for file in sorted(folder.rglob("samples_*bipartite*.jsonl"), key=lambda path: path.stat().st_mtime):
+        records = [json.loads(json.loads(line)["resps"][0][0]) for line in file.read_text().splitlines()]
+        _, left, total = records[0]["cells"][-1]
+        mean = -sum(record["conditional"][-1] for record in records) / len(records) / (total - left)
+        model = file.parent.name.split("__")[-1]
+        losses[model] = f"{mean:.3f} nats a token at positions {left + 1} to {total}"
+    return losses
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -42,8 +54,12 @@ def main() -> None:
         parser.error(f"no results of a bipartite task under {arguments.results}")
     plt.rcParams["svg.hashsalt"] = "l2m-eval"
     figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+    for model, loss in late_losses(arguments.results).items():
+        print(f"{model}: {loss}")
+    lengths = next(iter(curves.values()))["lengths"]
     for (model, curve), colour, marker in zip(curves.items(), COLOURS, MARKERS, strict=False):
-        label = f"{model}: β = {curve['beta']:.2f} ({curve['beta_interval'][0]:.2f} to {curve['beta_interval'][1]:.2f})"
+        low, high = curve["beta_interval"]
+        label = f"{model}: β = {curve['beta']:.2f} ({low:.2f} to {high:.2f})"
         axes.errorbar(
             curve["lengths"], curve["mi"], curve["standard_error"],
             color=colour, marker=marker, markersize=5, capsize=3, label=label,
@@ -55,7 +71,7 @@ def main() -> None:
         ylabel="mutual information of the halves (nats)",
     )
     axes.set_xscale("log", base=2)
-    axes.set_xticks(curve["lengths"], [str(length) for length in curve["lengths"]])
+    axes.set_xticks(lengths, [str(length) for length in lengths])
     axes.set_yticks([4, 6, 8, 10, 15, 20], ["4", "6", "8", "10", "15", "20"])
     axes.minorticks_off()
     axes.grid(alpha=0.3)

@@ -6,8 +6,6 @@ are and then calls `l2m_eval.plugin` on them. Nothing is imported here but what 
 loaded, and nothing at all happens when ``L2M_EVAL_AUTOREGISTER=0`` or when lm-eval is never imported.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 
