@@ -121,6 +121,15 @@ def test_the_command_line_lists_the_tasks_from_any_folder(installed):
     assert "|l2m_bipartite " in done.stdout
 
 
+def test_a_task_and_a_model_of_the_wheel_run_from_any_folder(installed):
+    done = installed.run(
+        "-m", "lm_eval", "run", "--model", "l2m-oracle", "--model_args", "facts=64",
+        "--tasks", "l2m_bipartite_process", "--metadata", '{"documents": 20, "lengths": [8, 16, 32]}',
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "direct_mi_exact@0032" in done.stdout
+
+
 def test_it_can_be_switched_off(installed):
     assert installed.tasks(L2M_EVAL_AUTOREGISTER="0")[-2] == "PATH None"
 
