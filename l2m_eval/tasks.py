@@ -1,7 +1,6 @@
 """The harness Task of the bipartite curve: documents → windows → sums → metrics.
 
-Estimation is a function of all documents' sums (`bipartite_curves`), kept apart from the harness' protocol so
-that results can be recomputed from a samples log.
+What is measured and how it becomes curves is in `l2m_eval.measurements`; here is the harness' protocol around it.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,173 +19,24 @@ from lm_eval.config.task import TaskConfig
 from lm_eval.filters import build_filter_ensemble
 
 from l2m_eval import __version__, plugin
-from l2m_eval.corpora import Chunk, Sample, draw_sample, known_process
+from l2m_eval.corpora import Sample, draw_sample, known_process
 from l2m_eval.errors import L2MError
-from l2m_eval.estimators.bipartite import (
-    MeanEstimate,
-    clustered_mean,
-    control_variate,
-    direct_terms,
-    ngram_corrected,
-    vclub_terms,
+from l2m_eval.measurements.bipartite import (
+    BipartiteCurve,
+    BipartiteRequest,
+    bipartite_curves,
+    document_terms,
 )
-from l2m_eval.estimators.entropy import Entropy
 from l2m_eval.processes import TokenProcess
-from l2m_eval.scaling import PowerLaw, fit_power_law, power_law_with_interval
-from l2m_eval.scoring.base import Sums
-from l2m_eval.scoring.tokens import Encoder
-from l2m_eval.settings import CORRECTED_TOKENS, BipartiteSettings, read_settings
-from l2m_eval.windows import (
-    Cell,
-    Window,
-    bipartite_cells,
-    conditional_sums,
-    conditional_window,
-    right_block_sums,
-    right_block_windows,
-)
+from l2m_eval.scaling import fit_power_law
+from l2m_eval.settings import BipartiteSettings, read_settings
+from l2m_eval.windows import Cell
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_SEED = 1234
 plugin.register_request_type()
 plugin.show_errors_in_one_line()
-
-
-@dataclass(frozen=True)
-class BipartiteRequest:
-    """The sums that one document's terms need.
-
-    Attributes:
-        settings: Of the task.
-        sample: All chunks, for the n-gram entropy of the correction.
-        chunk: The document.
-        partners: Its partners.
-        score_partners: Whether the partners' own marginals are scored here, because they are not measured
-            themselves in this run.
-    """
-
-    settings: BipartiteSettings
-    sample: Sample
-    chunk: Chunk
-    partners: tuple[Chunk, ...]
-    score_partners: bool
-
-    def __str__(self) -> str:
-        partners = ", ".join(partner.label for partner in self.partners) or "none"
-        return f"bipartite sums of {self.chunk.label}, partners: {partners}"
-
-    def cells(self, encoder: Encoder) -> tuple[Cell, ...]:
-        """The points that fit the model.
-
-        Raises:
-            L2MError: a length that was asked for does not fit, or none of the default ones does.
-        """
-        lengths = self.settings.wanted_lengths
-        fitting = tuple(length for length in lengths if length <= encoder.longest)
-        if len(fitting) < len(lengths) and (self.settings.lengths is not None or not fitting):
-            raise L2MError(
-                f"lengths: {max(lengths)} is over the model's context: {encoder.longest} tokens fit behind the "
-                "prefix token; give shorter lengths, or a larger max_length in --model_args"
-            )
-        if len(fitting) < len(lengths):
-            encoder.note(
-                f"lengths up to {max(fitting)} fit the model's context and are measured, longer ones not"
-            )
-        return bipartite_cells(fitting, self.settings.ratios)
-
-    def plan(self, encoder: Encoder) -> BipartitePlan:
-        cells = self.cells(encoder)
-        longest = max(cell.total for cell in cells)
-        prefix, settings = encoder.prefix, self.settings
-        tokens = encoder.tokens(self.chunk, longest)
-        partner_tokens = [encoder.tokens(partner, longest) for partner in self.partners]
-        corrected = CORRECTED_TOKENS if settings.correction == "ngram" else 0
-        vclub = "vclub" in settings.estimators
-        blocks: dict[str, list[Window]] = {}
-        if settings.marginal == "paired" or (vclub and settings.control_variate):
-            blocks["marginal"] = right_block_windows(None, tokens, cells, prefix, self.chunk.label, corrected)
-        for k, (partner, theirs) in enumerate(zip(self.partners, partner_tokens, strict=True)):
-            if vclub:
-                label = f"{self.chunk.label} with {partner.label}"
-                blocks[f"crossed{k}"] = right_block_windows(tokens, theirs, cells, prefix, label)
-            if settings.marginal == "independent" or (
-                vclub and settings.control_variate and self.score_partners
-            ):
-                blocks[f"partner{k}"] = right_block_windows(
-                    None, theirs, cells, prefix, partner.label, corrected
-                )
-        entropy = None
-        if corrected:
-            entropy = encoder.ngram_entropy(self.sample.chunks, corrected)
-        conditional = conditional_window(tokens, cells, prefix, self.chunk.label)
-        return BipartitePlan(cells, conditional, blocks, corrected, entropy)
-
-
-@dataclass(frozen=True)
-class BipartitePlan:
-    """The windows of one document under one tokenizer, and how their sums become its record.
-
-    Attributes:
-        cells: Points of the curve.
-        conditional: The document itself.
-        blocks: Right-block windows by role: ``marginal``, ``crossed0`` and ``partner0`` ... of each partner.
-        corrected: First tokens of a block that the n-gram correction concerns, 0 without it.
-        entropy: The corpus' n-gram entropy, where the correction needs it.
-    """
-
-    cells: tuple[Cell, ...]
-    conditional: Window
-    blocks: dict[str, list[Window]]
-    corrected: int
-    entropy: Entropy | None
-
-    @property
-    def windows(self) -> list[Window]:
-        return [self.conditional, *(window for block in self.blocks.values() for window in block)]
-
-    def record(self, scores: list[Sums]) -> str:
-        """The document's sums as JSON: all that the estimates need, a few dozen numbers."""
-        sums = iter(scores)
-        record: dict[str, Any] = {
-            "cells": [[cell.ratio, cell.left, cell.total] for cell in self.cells],
-            "tokens_scored": sum(map(len, self.windows)),
-            "conditional": conditional_sums(next(sums), self.cells),
-        }
-        for name, windows in self.blocks.items():
-            corrected = 0 if name.startswith("crossed") else self.corrected
-            whole, first = right_block_sums([next(sums) for _ in windows], self.cells, corrected)
-            if name == "marginal":
-                record["marginal"] = whole
-            elif name.startswith("crossed"):
-                record.setdefault("crossed", []).append(whole)
-            else:
-                record.setdefault("partner_marginal", []).append(whole)
-            if self.corrected and name == "marginal":
-                record["marginal_first"] = first
-            elif self.corrected and name.startswith("partner"):
-                record.setdefault("partner_marginal_first", []).append(first)
-        if self.entropy is not None:
-            record["ngram_entropy"] = {
-                "value": self.entropy.value,
-                "standard_error": self.entropy.standard_error,
-            }
-        return json.dumps(record)
-
-
-@dataclass(frozen=True)
-class BipartiteCurve:
-    """One estimator's curve at one ratio, with its fit."""
-
-    estimator: str
-    ratio: int
-    lengths: tuple[int, ...]
-    estimate: MeanEstimate
-    fit: PowerLaw
-
-    @property
-    def name(self) -> str:
-        return self.estimator if self.ratio == 2 else f"{self.estimator}_r{self.ratio}"
 
 
 class Measured(float):
@@ -205,87 +55,6 @@ class Measured(float):
 
     def __reduce__(self) -> Any:
         return (Measured, (float(self), self.doc, self.record))
-
-
-def document_terms(
-    records: Sequence[Mapping[str, Any]],
-    docs: Sequence[Mapping[str, Any]],
-    settings: BipartiteSettings,
-) -> dict[str, np.ndarray]:
-    """Per-document terms of each estimator, shape (documents, cells), from the records of all documents."""
-    arrays = {
-        key: np.asarray([record[key] for record in records], float)
-        for key in ("conditional", "marginal", "marginal_first", "crossed")
-        if key in records[0]
-    }
-    partners: dict[str, np.ndarray] = {}
-    if settings.needs_partners and (settings.marginal == "independent" or settings.control_variate):
-        row = {doc["index"]: number for number, doc in enumerate(docs)}
-        for key in ("marginal", "marginal_first") if settings.correction == "ngram" else ("marginal",):
-            partners[key] = np.asarray(
-                [
-                    record["partner_" + key]
-                    if "partner_" + key in record
-                    else [records[row[partner]][key] for partner in doc["partner_index"]]
-                    for doc, record in zip(docs, records, strict=True)
-                ],
-                float,
-            )  # (documents, partners, cells)
-    entropy = records[0].get("ngram_entropy")
-    terms = {}
-    if "direct" in settings.estimators:
-        independent = settings.marginal == "independent"
-        marginal = partners["marginal"].mean(axis=1) if independent else arrays["marginal"]
-        if entropy:
-            first = partners["marginal_first"].mean(axis=1) if independent else arrays["marginal_first"]
-            marginal = ngram_corrected(marginal, first, entropy["value"], CORRECTED_TOKENS)
-        terms["direct"] = direct_terms(arrays["conditional"], marginal)
-    if "vclub" in settings.estimators:
-        terms["vclub"] = vclub_terms(arrays["conditional"], arrays["crossed"])
-        if settings.control_variate:
-            terms["vclub"] = terms["vclub"] - control_variate(arrays["marginal"], partners["marginal"])
-    return terms
-
-
-def bipartite_curves(
-    records: Sequence[Mapping[str, Any]],
-    docs: Sequence[Mapping[str, Any]],
-    settings: BipartiteSettings,
-    seed: int,
-) -> list[BipartiteCurve]:
-    """Curves and fits from the records and documents of a run (as they stand in its samples log).
-
-    Chunks of one source document are one cluster; where partners enter a term, a group of source documents
-    that are each other's partners is one, so that no two clusters share a document.
-    """
-    order = sorted(range(len(docs)), key=lambda i: docs[i]["index"])
-    docs, records = [docs[i] for i in order], [records[i] for i in order]
-    cells = [Cell(*cell) for cell in records[0]["cells"]]
-    curves = []
-    for estimator, terms in document_terms(records, docs, settings).items():
-        shared = estimator == "vclub" or settings.marginal == "independent"
-        clusters = [doc["group" if shared else "source"] for doc in docs]
-        for ratio in settings.ratios:
-            columns = [i for i, cell in enumerate(cells) if cell.ratio == ratio]
-            estimate = clustered_mean(terms[:, columns], clusters)
-            entropy = records[0].get("ngram_entropy")
-            if estimator == "direct" and entropy:
-                # The correction carries 2n/(2n + 1) of the entropy; its error is the same for every point.
-                weight = 2 * CORRECTED_TOKENS / (2 * CORRECTED_TOKENS + 1)
-                error = np.hypot(estimate.standard_error, weight * entropy["standard_error"])
-                estimate = MeanEstimate(estimate.value, error, estimate.clusters)
-            lengths = tuple(cells[i].total for i in columns)
-            fit = power_law_with_interval(
-                lengths,
-                terms[:, columns],
-                clusters,
-                estimate.standard_error,
-                rng=np.random.default_rng([seed, 0x666974, ratio]),
-                resamples=settings.resamples,
-                method=settings.fit,
-            )
-            curves.append(BipartiteCurve(estimator, ratio, lengths, estimate, fit))
-    return curves
 
 
 class BipartiteTask(Task):
@@ -440,11 +209,7 @@ class BipartiteTask(Task):
     def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, Measured]:
         """A document's own terms; a vCLUB term without its control variate, which needs other documents."""
         record = json.loads(results[0])
-        settings = self.settings
-        alone = BipartiteSettings(
-            **{**asdict(settings), "control_variate": False},
-        )
-        terms = document_terms([record], [doc], alone)
+        terms = document_terms([record], [doc], replace(self.settings, control_variate=False))
         metrics: dict[str, Measured] = {"tokens_scored": Measured(record["tokens_scored"], doc, record)}
         cells = [Cell(*cell) for cell in record["cells"]]
         for name in self._metric_names(cells):

@@ -67,7 +67,7 @@ def test_the_results_file_says_all_that_is_needed_to_repeat_it(reference):
 
 
 def test_every_figure_can_be_recomputed_from_the_samples_log(reference):
-    from l2m_eval.tasks import bipartite_curves
+    from l2m_eval.measurements.bipartite import bipartite_curves
 
     samples = reference.samples(TASK)
     records = [json.loads(sample["filtered_resps"][0]) for sample in samples]
