@@ -114,12 +114,12 @@ def _check_settings(manager: Any, names: list[str]) -> None:
             member_entry = manager.task_index.get(member) if isinstance(member, str) else None
             member_config = (member_entry.cfg or {}) if member_entry else {}
             if "l2m_eval" in str(member_config.get("class", "")):
-                ours.append((member, member_config))
+                ours.append(member_config)
     if ours:
         from l2m_eval.preflight import check_task
 
-        for member, member_config in ours:
-            check_task(member, {**(member_config.get("metadata") or {}), **(manager.metadata or {})})
+        for config in ours:
+            check_task(config["class"], {**(config.get("metadata") or {}), **(manager.metadata or {})})
 
 
 def extend_models(_module: ModuleType) -> None:

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def check_task(name: str, metadata: Mapping[str, Any]) -> None:
-    """Raise `L2MError` for what can be known to be wrong with task `name` before a model is loaded.
+def check_task(kind: str, metadata: Mapping[str, Any]) -> None:
+    """Raise `L2MError` for what can be known to be wrong with a task before a model is loaded.
 
     Args:
-        name: The task, for example ``l2m_bipartite_text``.
+        kind: The task's class as its YAML names it; a user's own YAML over our class is checked like ours.
         metadata: Its YAML metadata with ``--metadata`` and the model's arguments merged in.
     """
     from l2m_eval.corpora import check_corpus
     from l2m_eval.settings import BipartiteSettings, read_settings
 
-    if name.startswith("l2m_bipartite"):
+    if kind.endswith("BipartiteTask"):
         settings = read_settings(BipartiteSettings, metadata)
         check_corpus(settings, longest=settings.wanted_lengths[-1])
