@@ -31,10 +31,6 @@ MAIN = [
     "lfm2",
     "falcon_h1",
     "minimax",
-    "bamba",
-    "zamba2",
-    "olmo_hybrid",
-    "deepseek_v4",
     "gpt2",
     "mixtral",
 ]
