@@ -94,7 +94,8 @@ def extend_task_manager(module: ModuleType) -> None:
     @functools.wraps(original_match)
     def match_tasks(self: Any, task_list: list[str]) -> list[str]:
         matched: list[str] = original_match(self, task_list)
-        _check_settings(self, matched)
+        if self.metadata is not None:  # a run; listing and validating tasks bring no settings to check
+            _check_settings(self, matched)
         return matched
 
     manager.__init__ = __init__

@@ -121,6 +121,13 @@ def test_the_command_line_lists_the_tasks_from_any_folder(installed):
     assert "|l2m_bipartite " in done.stdout
 
 
+def test_the_harness_validates_every_task(installed):
+    names = ",".join(name for name in installed.tasks() if name.startswith("l2m"))
+    done = installed.run("-m", "lm_eval", "validate", "--tasks", names)
+    assert done.returncode == 0, done.stderr
+    assert "All tasks found and valid" in done.stdout
+
+
 def test_a_task_and_a_model_of_the_wheel_run_from_any_folder(installed):
     done = installed.run(
         "-m", "lm_eval", "run", "--model", "l2m-oracle", "--model_args", "facts=64",
