@@ -78,7 +78,6 @@ class Sample:
         partners: For each of them, indices of its partners, from other source documents; empty when not needed.
         documents_read: Source documents looked at.
         too_short: Of those, how many are shorter than a chunk.
-        longest_bytes: Length of the longest document looked at, in bytes of UTF-8.
         requested: Documents asked for; more than `len(measured)` when the corpus has no room for them.
     """
 
@@ -87,7 +86,6 @@ class Sample:
     partners: tuple[tuple[int, ...], ...]
     documents_read: int
     too_short: int
-    longest_bytes: int
     requested: int
 
     def __len__(self) -> int:
@@ -244,7 +242,7 @@ def draw_sample(settings: CorpusSettings, longest: int, seed: int, *, pairing: s
     del measured[settings.documents :], partners[settings.documents :]
     too_short = sum(size < needed_bytes for size in sizes)
     sample = Sample(
-        tuple(chunks), tuple(measured), tuple(partners), len(sizes), too_short, max(sizes), settings.documents
+        tuple(chunks), tuple(measured), tuple(partners), len(sizes), too_short, settings.documents
     )
     if too_short:
         logger.warning(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from l2m_eval.estimators.bipartite import cluster_sums
+from l2m_eval.estimators.clusters import cluster_sums
 
 Array = NDArray[np.float64]
 

@@ -185,6 +185,13 @@ class BipartiteSettings(CorpusSettings):
         return self.needs_partners and (self.marginal == "independent" or not self.control_variate)
 
     @property
+    def pairing(self) -> str:
+        """How partners are chosen, as `l2m_eval.corpora.draw_sample` names it."""
+        if not self.needs_partners:
+            return "none"
+        return "separate" if self.independent_pairs else "mutual"
+
+    @property
     def needs_partners(self) -> bool:
         return "vclub" in self.estimators or self.marginal == "independent"
 

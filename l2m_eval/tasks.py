@@ -25,6 +25,7 @@ from l2m_eval.measurements.bipartite import (
     BipartiteCurve,
     BipartiteRequest,
     bipartite_curves,
+    curve_name,
     document_terms,
 )
 from l2m_eval.processes import TokenProcess
@@ -75,6 +76,7 @@ class BipartiteTask(Task):
         self.fewshot_rnd = None
         self._seed = DEFAULT_SEED
         self._curves: tuple[tuple[int, ...], list[BipartiteCurve]] | None = None
+        self._exact_curves: dict[str, list[float]] = {}  # of a known process, by curve
 
     # Documents
 
@@ -93,10 +95,9 @@ class BipartiteTask(Task):
 
     @cached_property
     def sample(self) -> Sample:
-        pairing = "none"
-        if self.settings.needs_partners:
-            pairing = "separate" if self.settings.independent_pairs else "mutual"
-        sample = draw_sample(self.settings, self.settings.wanted_lengths[-1], self.seed, pairing=pairing)
+        sample = draw_sample(
+            self.settings, self.settings.wanted_lengths[-1], self.seed, pairing=self.settings.pairing
+        )
         if self.settings.needs_partners and len(sample) < 2:
             raise L2MError(
                 f"corpus: it has room for {len(sample)} document(s) with partners, two or more are needed; give more "
@@ -212,15 +213,14 @@ class BipartiteTask(Task):
         terms = document_terms([record], [doc], replace(self.settings, control_variate=False))
         metrics: dict[str, Measured] = {"tokens_scored": Measured(record["tokens_scored"], doc, record)}
         cells = [Cell(*cell) for cell in record["cells"]]
+        own = {
+            (curve_name(estimator, cell.ratio), cell.total): float(terms[estimator][0, column])
+            for estimator in self.settings.estimators
+            for column, cell in enumerate(cells)
+        }
         for name in self._metric_names(cells):
-            value = float("nan")
-            if "_mi@" in name:
-                curve, total = name.split("_mi@")
-                estimator, _, ratio = curve.partition("_r")
-                column = next(
-                    i for i, c in enumerate(cells) if c.total == int(total) and c.ratio == int(ratio or 2)
-                )
-                value = float(terms[estimator][0, column])
+            curve, _, total = name.partition("_mi@")
+            value = own[curve, int(total)] if total else float("nan")
             metrics[name] = Measured(value, doc, record)
             if "_exact" in name or "_deviation" in name:
                 continue  # exact values have no standard error, and a deviation is in units of one
@@ -233,11 +233,11 @@ class BipartiteTask(Task):
         names = []
         for estimator in self.settings.estimators:
             for ratio in self.settings.ratios:
-                curve = estimator if ratio == 2 else f"{estimator}_r{ratio}"
-                names += [f"{curve}_mi@{cell.total:0{digits}d}" for cell in cells if cell.ratio == ratio]
+                curve = curve_name(estimator, ratio)
+                points = [f"{cell.total:0{digits}d}" for cell in cells if cell.ratio == ratio]
+                names += [f"{curve}_mi@{point}" for point in points]
                 names += [f"{curve}_beta", f"{curve}_amplitude"]
                 if self.process is not None and estimator == "direct":
-                    points = [f"{c.total:0{digits}d}" for c in cells if c.ratio == ratio]
                     names += [f"{curve}_mi_exact@{point}" for point in points]
                     names += [f"{curve}_mi_deviation@{point}" for point in points]
                     names.append(f"{curve}_beta_exact")
@@ -256,9 +256,9 @@ class BipartiteTask(Task):
         name = name.removesuffix("_stderr")
         if "_exact" in name or "_deviation" in name:
             return self._against_exact(name, items)
-        curve_name, _, quantity = name.rpartition("_")
+        wanted, _, quantity = name.rpartition("_")
         for curve in self._estimated(items):
-            if curve.name != curve_name:
+            if curve.name != wanted:
                 continue
             if quantity.startswith("mi@"):
                 point = curve.lengths.index(int(quantity[3:]))
@@ -279,9 +279,13 @@ class BipartiteTask(Task):
         """The exact value of a known process, or how many standard errors the estimate is away from it."""
         assert self.process is not None
         quantity, _, total = name.partition("@")
-        curve_name = quantity.split("_mi_")[0].removesuffix("_beta_exact")
-        curve = next(curve for curve in self._estimated(items) if curve.name == curve_name)
-        exact = [self.process.bipartite_mi(length // curve.ratio, length) for length in curve.lengths]
+        name = quantity.split("_mi_")[0].removesuffix("_beta_exact")
+        curve = next(curve for curve in self._estimated(items) if curve.name == name)
+        if name not in self._exact_curves:
+            self._exact_curves[name] = [
+                self.process.bipartite_mi(length // curve.ratio, length) for length in curve.lengths
+            ]
+        exact = self._exact_curves[name]
         if quantity.endswith("_beta_exact"):
             _, exponent, _ = fit_power_law(
                 curve.lengths, exact, curve.estimate.standard_error, curve.fit.method
@@ -355,7 +359,7 @@ def results_block(
             "source_documents": len({sample.chunks[i].source for i in sample.measured}),
             "source_documents_read": sample.documents_read,
             "source_documents_too_short": sample.too_short,
-            "pairs": "separate" if task.settings.independent_pairs else "mutual",
+            "pairs": task.settings.pairing,
         },
         "ngram_entropy": records[0].get("ngram_entropy"),
         "curves": [

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from l2m_eval.estimators.clusters import cluster_sums, linearised_error
+
 Array = NDArray[np.float64]
 
 
@@ -85,15 +87,6 @@ class MeanEstimate:
     clusters: int
 
 
-def cluster_sums(terms: ArrayLike, clusters: ArrayLike) -> tuple[Array, Array]:
-    """Sums of the terms of each cluster, shape (clusters, points), and the clusters' sizes, (clusters,)."""
-    values = np.asarray(terms, float)
-    _, index = np.unique(np.asarray(clusters), return_inverse=True)
-    sums = np.zeros((index.max() + 1, values.shape[1]))
-    np.add.at(sums, index, values)
-    return sums, np.bincount(index).astype(float)
-
-
 def clustered_mean(terms: ArrayLike, clusters: ArrayLike) -> MeanEstimate:
     """Mean of per-document terms; the error treats clusters, not documents, as independent.
 
@@ -106,9 +99,5 @@ def clustered_mean(terms: ArrayLike, clusters: ArrayLike) -> MeanEstimate:
     values = np.asarray(terms, float)
     sums, sizes = cluster_sums(values, clusters)
     mean = values.mean(axis=0)
-    count = len(sizes)
-    if count < 2:
-        return MeanEstimate(mean, np.full(mean.shape, np.nan), count)
-    residuals = sums - sizes[:, None] * mean
-    error = np.sqrt(count / (count - 1) * (residuals**2).sum(axis=0)) / len(values)
-    return MeanEstimate(mean, error, count)
+    residuals = (sums - sizes[:, None] * mean) / len(values)
+    return MeanEstimate(mean, linearised_error(residuals), len(sizes))

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from l2m_eval.errors import L2MError
+from l2m_eval.estimators.clusters import cluster_sums, linearised_error
 from l2m_eval.estimators.jackknife import student_t
 
 Ints = NDArray[np.int64]
@@ -215,7 +216,7 @@ def per_position_nll_from_sums(
             f"clusters: shape {labels.shape} is not accepted; give one label per document, {shape[0]}"
         )
 
-    s, t, b = (_sums_over_clusters(array, labels) for array in (log_sums, counts, sizes))  # (clusters, bins)
+    s, t, b = (cluster_sums(array, labels)[0] for array in (log_sums, counts, sizes))  # (clusters, bins)
     nll, residuals = _ratio(-s, t)
     bits, bit_residuals = _ratio(-s / math.log(2), b)
     first = max(len(bins) // 2, 1)
@@ -230,10 +231,10 @@ def per_position_nll_from_sums(
     return PositionCurve(
         bins=tuple(bins),
         nll=nll,
-        standard_error=_error(residuals),
+        standard_error=linearised_error(residuals),
         tokens=t.sum(axis=0).astype(np.int64),
         bits_per_byte=bits,
-        bits_per_byte_error=_error(bit_residuals),
+        bits_per_byte_error=linearised_error(bit_residuals),
         bytes_per_token=bytes_per_token,
         byte_position=byte_position,
         overall=_with_interval(*all_tokens),
@@ -333,13 +334,6 @@ def _least_squares(values: Floats, grid: Floats, weights: Floats) -> Floats:
     return found
 
 
-def _sums_over_clusters(values: Floats, labels: NDArray[np.generic]) -> Floats:
-    _, index = np.unique(labels, return_inverse=True)
-    sums = np.zeros((int(index.max()) + 1, values.shape[1]))
-    np.add.at(sums, index, values)
-    return sums
-
-
 def _ratio(losses: Floats, sizes: Floats) -> tuple[Floats, Floats]:
     """Sum of losses over sum of sizes, (bins,), and what each cluster adds to its error, (clusters, bins)."""
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -347,15 +341,8 @@ def _ratio(losses: Floats, sizes: Floats) -> tuple[Floats, Floats]:
         return value, (losses - value * sizes) / sizes.sum(axis=0)
 
 
-def _error(residuals: Floats) -> Floats:
-    clusters = len(residuals)
-    if clusters < 2:
-        return np.full(residuals.shape[1], np.nan)
-    return np.sqrt(clusters / (clusters - 1) * (residuals**2).sum(axis=0))
-
-
 def _with_interval(value: Floats, residuals: Floats) -> Ratio:
-    error = float(_error(residuals)[0])
+    error = float(linearised_error(residuals)[0])
     reach = student_t(len(residuals)) * error
     return Ratio(float(value[0]), error, (float(value[0]) - reach, float(value[0]) + reach))
 

@@ -143,24 +143,29 @@ class BipartitePlan:
             "conditional": conditional_sums(next(sums), self.cells),
         }
         for name, windows in self.blocks.items():
-            corrected = 0 if name.startswith("crossed") else self.corrected
-            whole, first = right_block_sums([next(sums) for _ in windows], self.cells, corrected)
-            if name == "marginal":
-                record["marginal"] = whole
-            elif name.startswith("crossed"):
+            scores_of_block = [next(sums) for _ in windows]
+            if name.startswith("crossed"):
+                whole, _ = right_block_sums(scores_of_block, self.cells)
                 record.setdefault("crossed", []).append(whole)
-            else:
-                record.setdefault("partner_marginal", []).append(whole)
-            if self.corrected and name == "marginal":
-                record["marginal_first"] = first
-            elif self.corrected and name.startswith("partner"):
-                record.setdefault("partner_marginal_first", []).append(first)
+                continue
+            whole, first = right_block_sums(scores_of_block, self.cells, self.corrected)
+            found = {"marginal": whole} | ({"marginal_first": first} if self.corrected else {})
+            for key, value in found.items():
+                if name == "marginal":
+                    record[key] = value
+                else:
+                    record.setdefault(f"partner_{key}", []).append(value)
         if self.entropy is not None:
             record["ngram_entropy"] = {
                 "value": self.entropy.value,
                 "standard_error": self.entropy.standard_error,
             }
         return json.dumps(record)
+
+
+def curve_name(estimator: str, ratio: int) -> str:
+    """Name of a curve in metrics: the estimator, and the ratio where it is not the main text's 2."""
+    return estimator if ratio == 2 else f"{estimator}_r{ratio}"
 
 
 @dataclass(frozen=True)
@@ -175,7 +180,7 @@ class BipartiteCurve:
 
     @property
     def name(self) -> str:
-        return self.estimator if self.ratio == 2 else f"{self.estimator}_r{self.ratio}"
+        return curve_name(self.estimator, self.ratio)
 
 
 def document_terms(
