@@ -1,45 +1,62 @@
-"""The command ``l2m-eval``."""
+"""The command ``l2m-eval``: arguments in, one of the modules of `l2m_eval.commands` runs, exit code out."""
 
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import sys
+import textwrap
+import traceback
 from collections.abc import Sequence
 
 from l2m_eval import __version__
+from l2m_eval.commands import EXIT_CODES, Parser, tasks
 from l2m_eval.errors import L2MError
+
+# Each has add_parser(commands); see `l2m_eval.commands`. In the order of --help.
+COMMANDS = (tasks,)
+
+DESCRIPTION = """\
+Mutual-information scaling of language models. The measurements themselves are tasks of lm-evaluation-harness:
+  lm_eval run --model hf --model_args pretrained=MODEL --tasks l2m_bipartite --output_path out
+The commands here read its results, or models."""
+
+
+def build_parser() -> Parser:
+    """The parser with all commands; tools that write shell completions (shtab, argcomplete) take it as it is."""
+    parser = Parser(
+        prog="l2m-eval",
+        description=DESCRIPTION,
+        epilog="l2m-eval COMMAND --help shows options and examples.\n" + textwrap.fill(EXIT_CODES, 100),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"l2m-eval {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add_parser(commands)
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; errors are one line on stderr and exit code 3."""
-    parser = argparse.ArgumentParser(
-        prog="l2m-eval",
-        description="Mutual-information scaling of language models. The measurements themselves are tasks of "
-        "lm-evaluation-harness: lm_eval run --model hf --model_args pretrained=MODEL --tasks l2m_bipartite",
-    )
-    parser.add_argument("--version", action="version", version=f"l2m-eval {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    tasks = commands.add_parser(
-        "tasks",
-        help="print the folder of the task files",
-        description="Print the folder of the task files, for a harness without the plugin's hook.",
-        epilog='example: lm_eval run --include_path "$(l2m-eval tasks)" --tasks l2m_bipartite ...',
-    )
-    tasks.set_defaults(run=_print_tasks_folder)
-    parsed = parser.parse_args(arguments)
+    parsed = build_parser().parse_args(arguments)
+    level = logging.ERROR if parsed.quiet else logging.INFO if parsed.verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     try:
         code: int = parsed.run(parsed)
+        sys.stdout.flush()
         return code
     except L2MError as error:
+        if parsed.verbose or os.environ.get("L2M_EVAL_TRACEBACK") == "1":
+            traceback.print_exc()
         print(f"l2m-eval: error: {error}", file=sys.stderr)
         return 3
-
-
-def _print_tasks_folder(_arguments: argparse.Namespace) -> int:
-    from l2m_eval.plugin import tasks_folder
-
-    print(tasks_folder())
-    return 0
+    except BrokenPipeError:  # the reader, for example head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":
