@@ -16,6 +16,9 @@ from l2m_eval.windows import Window
 
 logger = logging.getLogger(__name__)
 
+# Pieces of a window that the portable scorer will ask for one by one: bins and splits, never single tokens.
+MOST_PIECES = 256
+
 Sums = NDArray[np.float64]
 Advance = Callable[[int], Any]
 
@@ -71,7 +74,14 @@ def score_requests(lm: Any, requests: Sequence[ScoringRequest], progress: bool =
             )
     order = sorted(unique, key=lambda key: -len(unique[key]))
     ordered = [unique[key] for key in order]
+    if not ordered:  # a measurement of the text alone, under the model's tokenizer
+        return [plan.record([]) for plan in plans]
     scorer = choose_scorer(lm)
+    if isinstance(scorer, PortableScorer) and any(len(window.cuts) > MOST_PIECES for window in ordered):
+        raise L2MError(
+            f"curve: full needs the log-probability of every token, and {type(lm).__name__} gives sums, one "
+            "request for each; use curve: bins with it"
+        )
     with tqdm(
         total=sum(map(len, ordered)), desc="Scoring", unit="token", unit_scale=True, disable=not show
     ) as bar:

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from l2m_eval.corpora import Chunk
 from l2m_eval.errors import L2MError
@@ -32,7 +33,7 @@ class Encoder:
     def __init__(self, lm: Any):
         name = type(lm).__name__
         self._lm = lm
-        self._tokenizer = lm.tokenizer if hasattr(lm, "tok_encode") else None
+        self._tokenizer: Any = lm.tokenizer if hasattr(lm, "tok_encode") else None
         if self._tokenizer is None:
             raise L2MError(
                 f"model: {name} gives no token-level log-likelihoods (no tokenizer of its own, as with chat-only "
@@ -82,6 +83,37 @@ class Encoder:
                 )
             self._tokens[key] = found[:count]
         return self._tokens[key]
+
+    def byte_ends(self, chunk: Chunk, count: int) -> NDArray[np.int64]:
+        """How many UTF-8 bytes of the chunk its first 1, 2 ... `count` tokens cover, shape (count,).
+
+        From the character offsets of a fast tokenizer; where there are none, from the decoded text of the
+        tokens up to each power of two and interpolated between. A character that several tokens share counts
+        with the first of them.
+        """
+        tokens = self.tokens(chunk, count)
+        if getattr(self._tokenizer, "is_fast", False):
+            text = chunk.text[: chunk.size]
+            ends = self._character_ends(text)
+            if len(ends) < count + _MARGIN and chunk.size < len(chunk.text):
+                text = chunk.text
+                ends = self._character_ends(text)
+            bytes_before = np.concatenate([[0], np.cumsum([len(c.encode("utf-8")) for c in text])])
+            return bytes_before[np.maximum.accumulate(ends[:count])]
+        known = sorted({min(2**k, count) for k in range(count.bit_length() + 1)})
+        sizes = [len(self._lm.tok_decode(tokens[:n].tolist()).encode("utf-8")) for n in known]
+        return np.rint(np.interp(np.arange(1, count + 1), [0, *known], [0, *sizes])).astype(np.int64)
+
+    def _character_ends(self, text: str) -> NDArray[np.int64]:
+        offsets = self._tokenizer(
+            text,
+            add_special_tokens=False,
+            split_special_tokens=True,
+            verbose=False,
+            return_attention_mask=False,
+            return_offsets_mapping=True,
+        )["offset_mapping"]
+        return np.asarray(offsets, dtype=np.int64).reshape(-1, 2)[:, 1]
 
     def note(self, message: str) -> None:
         """Tell the user something about this model once, however many documents it concerns."""
