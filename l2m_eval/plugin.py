@@ -1,7 +1,7 @@
 """The only place that touches the harness' registration: task folder, request type, model alias, errors.
 
 `l2m_eval._autoregister` calls `extend_task_manager` and `extend_models` when the harness imports those
-modules; `l2m_eval.tasks` calls `register_request_type` when a task of ours is built, so that
+modules; `l2m_eval.tasks` calls `register_request_types` when a task of ours is built, so that
 ``--include_path "$(l2m-eval tasks)"`` works where the hook is switched off.
 """
 
@@ -24,7 +24,11 @@ logger = logging.getLogger(__name__)
 
 OLDEST_HARNESS = (0, 4, 13)
 REQUEST_TYPE = "l2m_logprobs"
-MODEL_ALIASES = {"l2m-oracle": "l2m_eval.processes.oracle:OracleLM"}
+SAMPLING_REQUEST_TYPE = "l2m_samples"
+MODEL_ALIASES = {
+    "l2m-oracle": "l2m_eval.processes.oracle:OracleLM",
+    "l2m-tokenizer": "l2m_eval.scoring.tokenizer_only:TokenizerOnlyLM",
+}
 
 
 def tasks_folder() -> Path:
@@ -134,23 +138,27 @@ def extend_models(_module: ModuleType) -> None:
             model_registry.register(name, target=target)
 
 
-def register_request_type() -> None:
-    """Give every harness LM the request type of our tasks.
+def register_request_types() -> None:
+    """Give every harness LM the request types of our tasks.
 
     The harness' `evaluate` calls ``getattr(lm, request_type)(requests)`` for whatever request type the
     instances carry, so one method on the base class reaches every backend.
     """
     from lm_eval.api.model import LM
 
-    if hasattr(LM, REQUEST_TYPE):
-        return
-
     def l2m_logprobs(self: Any, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         from l2m_eval.scoring import score_requests
 
         return score_requests(self, [request.args[1] for request in requests], progress=not disable_tqdm)
 
-    setattr(LM, REQUEST_TYPE, l2m_logprobs)
+    def l2m_samples(self: Any, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        from l2m_eval.measurements.generated import sample_requests
+
+        return sample_requests(self, [request.args[1] for request in requests])
+
+    for name, method in ((REQUEST_TYPE, l2m_logprobs), (SAMPLING_REQUEST_TYPE, l2m_samples)):
+        if not hasattr(LM, name):
+            setattr(LM, name, method)
 
 
 def show_errors_in_one_line() -> None:

@@ -13,9 +13,9 @@ def check_task(kind: str, metadata: Mapping[str, Any]) -> None:
         kind: The task's class as its YAML names it; a user's own YAML over our class is checked like ours.
         metadata: Its YAML metadata with ``--metadata`` and the model's arguments merged in.
     """
+    from l2m_eval import settings
     from l2m_eval.corpora import check_corpus
-    from l2m_eval.settings import BipartiteSettings, read_settings
 
     if kind.endswith("BipartiteTask"):
-        settings = read_settings(BipartiteSettings, metadata)
-        check_corpus(settings, longest=settings.wanted_lengths[-1])
+        bipartite = settings.read_settings(settings.BipartiteSettings, metadata)
+        check_corpus(bipartite, longest=bipartite.longest)

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from l2m_eval.errors import L2MError
+from l2m_eval.estimators.entropy import ESTIMATORS as ENTROPY_ESTIMATORS
+from l2m_eval.estimators.two_point import MARGINALS as PAIR_MARGINALS
+from l2m_eval.estimators.two_point import MOST_GROUPS, NULLS
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Reader = Callable[[str, Any], Any]
 
 LARGEST_LENGTH = 2**26  # tokens; above it the setting is a typing error rather than a wish
+DEFAULT_POSITIONS = 8192
 DEFAULT_LENGTHS = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 ESTIMATORS = ("direct", "vclub")
 MARGINALS = ("paired", "independent")
@@ -94,6 +100,16 @@ def optional(read_one: Reader) -> Reader:
     return lambda name, value: None if value is None else read_one(name, value)
 
 
+def positive(name: str, value: Any) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise L2MError(f"{name}: {value!r} is not accepted; give a number above zero")
+    return number
+
+
 def text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise L2MError(f"{name}: {value!r} is not accepted; give a non-empty string")
@@ -126,6 +142,11 @@ class CorpusSettings:
     process: str = setting("santa_fe", text)
     process_settings: tuple[tuple[str, Any], ...] = ()  # collected by `read_settings` for corpus process
     seed: int | None = setting(None, optional(integer(0, 2**63 - 1)))
+
+    @property
+    def longest(self) -> int:
+        """Tokens that a chunk of the corpus must have."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -175,6 +196,10 @@ class BipartiteSettings(CorpusSettings):
         return tuple(step * 2**k for k in range(longest.bit_length()) if 4 <= step * 2**k <= longest)
 
     @property
+    def longest(self) -> int:
+        return self.wanted_lengths[-1]
+
+    @property
     def independent_pairs(self) -> bool:
         """Whether partners must be documents that are not measured themselves, as in the published procedure.
 
@@ -196,8 +221,79 @@ class BipartiteSettings(CorpusSettings):
         return "vclub" in self.estimators or self.marginal == "independent"
 
 
+@dataclass(frozen=True)
+class PositionSettings(CorpusSettings):
+    """Settings of the per-position tasks: the loss of the first `length` tokens of each document."""
+
+    length: int | None = setting(None, optional(integer(1)))
+    curve: str = setting("bins", choice("bins", "full"))
+    fit_from: int = setting(4, integer(1))
+    resamples: int = setting(1000, integer(100, 1_000_000))
+
+    @property
+    def longest(self) -> int:
+        return self.length or DEFAULT_POSITIONS
+
+
+@dataclass(frozen=True)
+class PairSettings(CorpusSettings):
+    """How two-point information is estimated from token pairs. Shared by the text's own and the model's."""
+
+    distances: tuple[int, ...] | None = setting(None, optional(increasing(integer(1))))
+    entropy_estimator: str = setting("grassberger", choice(*ENTROPY_ESTIMATORS))
+    null_correction: str = setting("shuffle", choice(*NULLS))
+    shuffles: int = setting(5, integer(2, 10_000))
+    pair_marginals: str = setting("pairs", choice(*PAIR_MARGINALS))
+    jackknife_groups: int = setting(32, integer(2, MOST_GROUPS))
+    memory_gb: float = setting(4.0, positive)
+    processes: int = setting(1, integer(1, 4096))
+
+
+@dataclass(frozen=True)
+class TwoPointSettings(PairSettings):
+    """Settings of the two-point tasks: whole documents, since no model reads them.
+
+    Attributes:
+        documents: At most so many source documents.
+        length: Tokens of each sampled document of a known process.
+        chunk_bytes: When set, chunks of this size as the other tasks choose them, instead of whole documents.
+    """
+
+    documents: int = setting(10_000, integer(1, 2**31))
+    length: int = setting(8192, integer(2))
+
+    @property
+    def longest(self) -> int:
+        return self.length
+
+
+@dataclass(frozen=True)
+class GeneratedSettings(PairSettings):
+    """Settings of ``l2m_two_point_generated``: `documents` samples of `length` tokens, and as much of the corpus."""
+
+    documents: int = setting(64, integer(2))
+    length: int = setting(1024, integer(2))
+
+    def __post_init__(self) -> None:
+        for distance in self.distances or ():
+            if distance >= self.length:
+                raise L2MError(
+                    f"distances: {distance} is too long for texts of {self.length} tokens; give shorter ones, or "
+                    "a larger length"
+                )
+
+    @property
+    def longest(self) -> int:
+        return self.length
+
+
 # Keys that the harness itself puts beside ours in a task's metadata.
 _HARNESS_KEYS = {"version", "config_source", "config", "_metadata", "batch_size", "max_batch_size", "device"}
+
+
+def _all_settings() -> set[str]:
+    kinds = (BipartiteSettings, PositionSettings, TwoPointSettings, GeneratedSettings)
+    return {f.name for kind in kinds for f in dataclasses.fields(kind) if "read" in f.metadata}
 
 
 def read_settings(kind: type[T], metadata: Mapping[str, Any]) -> T:
@@ -213,12 +309,14 @@ def read_settings(kind: type[T], metadata: Mapping[str, Any]) -> T:
     values: dict[str, Any] = {}
     for key, value in metadata.items():
         if key in fields:
-            if value is None and fields[key].default is not None and fields[key].name != "correction":
+            if value is None and fields[key].default is not None and not key.endswith("correction"):
                 continue
             values[key] = fields[key].metadata["read"](key, value)
         elif key not in _HARNESS_KEYS:
             near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.84)
-            if near:
+            if near and key in _all_settings():  # of another task: both may be measured in one run
+                logger.warning("l2m-eval: %s is not a setting of this task, which has %s", key, near[0])
+            elif near:
                 raise L2MError(f"{key}: unknown setting (value {value!r}); did you mean {near[0]}?")
     if values.get("corpus") == (PROCESS,):
         from l2m_eval.processes import PROCESSES
