@@ -1,0 +1,180 @@
+"""Rival shapes of a curve of mutual information: is it a power law, or something that only looks like one?
+
+Four shapes of two parameters each, fitted the same way (least squares weighted by 1/error²), so that what is left
+over can be compared without a penalty for parameters. The points of a curve rest on the same documents and err
+together: how sure the choice is, only resampling documents can tell (`compare_shapes`).
+
+Lengths are total lengths L in tokens, values in nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from l2m_eval.errors import L2MError
+from l2m_eval.estimators.clusters import cluster_sums
+from l2m_eval.scaling import fit_power_law
+
+Array = NDArray[np.float64]
+
+POWER_LAW, LOGARITHM, LINE, SATURATION = "power law", "logarithm", "straight line", "saturation"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A family of curves with two parameters.
+
+    Attributes:
+        name: One of the names above.
+        formula: In ``a``, ``b`` and L, for captions.
+        fit: From lengths (points,), curves (curves, points) and weights (points,) to parameters (curves, 2).
+        evaluate: From lengths (points,) and parameters (curves, 2) to curves (curves, points).
+    """
+
+    name: str
+    formula: str
+    fit: Callable[[Array, Array, Array], Array]
+    evaluate: Callable[[Array, Array], Array]
+
+
+def _fit_power_law(x: Array, y: Array, weights: Array) -> Array:
+    amplitude, exponent, _ = fit_power_law(x, y, 1 / np.sqrt(weights), "wls")
+    return np.stack([amplitude, exponent], axis=1)
+
+
+def _fit_linear_in(x: Array, y: Array, weights: Array) -> Array:
+    """Intercept and slope against x, each row of y."""
+    share = weights / weights.sum()
+    centre = share @ x
+    deviation = (x - centre) * share
+    slope = y @ deviation / (deviation @ (x - centre))
+    return np.stack([y @ share - slope * centre, slope], axis=1)
+
+
+def _fit_saturation(x: Array, y: Array, weights: Array) -> Array:
+    """Height and scale of a·(1 − e^(−L/s)): a in closed form for each s, s by a grid refined around its best.
+
+    The scale is held between a tenth of the shortest length (a constant, as far as the points can tell) and a
+    hundred times the longest (a straight line through zero).
+    """
+    low, high = np.log(x[0] / 10), np.log(x[-1] * 100)
+    candidates = np.broadcast_to(np.linspace(low, high, 161), (len(y), 161))  # (C, G)
+    width = (high - low) / 160
+    rows = np.arange(len(y))
+    for _ in range(5):
+        basis = -np.expm1(-x / np.exp(candidates)[:, :, None])  # (C, G, K)
+        numerator = (basis * (y * weights)[:, None, :]).sum(axis=2)
+        denominator = (basis**2 * weights).sum(axis=2)
+        best = (numerator**2 / denominator).argmax(axis=1)
+        scale, height = candidates[rows, best], (numerator / denominator)[rows, best]
+        candidates = np.clip(scale[:, None] + np.linspace(-width, width, 21), low, high)
+        width /= 10
+    return np.stack([height, np.exp(scale)], axis=1)
+
+
+SHAPES: tuple[Shape, ...] = (
+    Shape(POWER_LAW, "a · L^b", _fit_power_law, lambda x, p: p[:, :1] * x ** p[:, 1:]),
+    Shape(
+        LOGARITHM,
+        "a + b · log L",
+        lambda x, y, w: _fit_linear_in(np.log(x), y, w),
+        lambda x, p: p[:, :1] + p[:, 1:] * np.log(x),
+    ),
+    Shape(LINE, "a + b · L", _fit_linear_in, lambda x, p: p[:, :1] + p[:, 1:] * x),
+    Shape(SATURATION, "a · (1 − e^(−L/b))", _fit_saturation, lambda x, p: p[:, :1] * -np.expm1(-x / p[:, 1:])),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ShapeFit:
+    """One shape fitted to one curve.
+
+    Attributes:
+        shape: Its name.
+        formula: Its formula in a, b and L.
+        parameters: a and b.
+        fitted: The shape at the lengths, shape (points,), nats.
+        residuals: (value − fitted) / standard error, shape (points,).
+        misfit: Sum of the squared residuals. Two parameters for every shape, so that smaller is better.
+        best_share: Share of the resamples of documents in which this shape leaves the least; NaN without them.
+    """
+
+    shape: str
+    formula: str
+    parameters: tuple[float, float]
+    fitted: Array
+    residuals: Array
+    misfit: float
+    best_share: float = float("nan")
+
+
+def fit_shapes(lengths: ArrayLike, values: ArrayLike, errors: ArrayLike) -> tuple[ShapeFit, ...]:
+    """Fit every shape to one curve, in the order of `SHAPES`.
+
+    Args:
+        lengths: Shape (points,), positive and increasing.
+        values: Shape (points,), nats.
+        errors: Standard errors, shape (points,).
+
+    Raises:
+        L2MError: fewer than three points (two parameters fit two points exactly), or errors that are not positive.
+    """
+    x, y, spread = (np.asarray(a, float) for a in (lengths, values, errors))
+    if len(x) < 3:
+        raise L2MError(
+            f"lengths: {len(x)} point(s); shapes of two parameters can be compared from three lengths on"
+        )
+    if not ((spread > 0) & np.isfinite(spread)).all():
+        raise L2MError("errors: a standard error is not positive; shapes are compared in standard errors")
+    fits = []
+    for shape in SHAPES:
+        parameters = shape.fit(x, y[None, :], 1 / spread**2)
+        fitted = shape.evaluate(x, parameters)[0]
+        residuals = (y - fitted) / spread
+        a, b = (float(value) for value in parameters[0])
+        fits.append(ShapeFit(shape.name, shape.formula, (a, b), fitted, residuals, float(residuals @ residuals)))
+    return tuple(fits)
+
+
+def compare_shapes(
+    lengths: ArrayLike,
+    terms: ArrayLike,
+    clusters: ArrayLike,
+    errors: ArrayLike,
+    *,
+    rng: np.random.Generator,
+    resamples: int = 1000,
+) -> tuple[ShapeFit, ...]:
+    """`fit_shapes` on the mean of per-document terms, with the share of resamples that prefers each shape.
+
+    Args:
+        lengths: Shape (points,).
+        terms: Per-document terms, shape (documents, points), nats.
+        clusters: Cluster label of each document; clusters are what is resampled.
+        errors: Standard errors of the points: the weights.
+        rng: Source of the resamples.
+        resamples: Number of resamples.
+    """
+    x, values, spread = (np.asarray(a, float) for a in (lengths, terms, errors))
+    fits = fit_shapes(x, values.mean(axis=0), spread)
+    sums, sizes = cluster_sums(values, clusters)
+    if len(sizes) < 2:
+        return fits
+    draws = rng.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=resamples).astype(float)
+    curves = draws @ sums / (draws @ sizes)[:, None]  # (R, K)
+    misfits = np.stack(
+        [
+            (((curves - shape.evaluate(x, shape.fit(x, curves, 1 / spread**2))) / spread) ** 2).sum(axis=1)
+            for shape in SHAPES
+        ]
+    )  # (S, R)
+    misfits = np.where(np.isfinite(misfits), misfits, np.inf)  # a power law of amplitude 0 has no exponent
+    best = misfits.argmin(axis=0)
+    return tuple(
+        ShapeFit(f.shape, f.formula, f.parameters, f.fitted, f.residuals, f.misfit, float((best == i).mean()))
+        for i, f in enumerate(fits)
+    )
