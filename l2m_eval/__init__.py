@@ -1,7 +1,27 @@
 """Mutual-information scaling of language models, as lm-evaluation-harness tasks.
 
 Importing this package imports nothing heavy: the interpreter's start-up passes through here
-(see `l2m_eval._autoregister`).
+(see `l2m_eval._autoregister`). The names in `__all__` are imported when they are first used.
 """
 
+from typing import Any
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "load_results": "l2m_eval.results",
+}
+__all__ = ["__version__", "load_results"]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, from the module it lives in."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -199,6 +199,22 @@ class Verdict:
         """The verdict that no check was possible."""
         return cls(ERROR, "error", str(error))
 
+    @classmethod
+    def from_json(cls, data: Any, where: str = "check") -> Verdict:
+        """The verdict that `to_json` wrote; numbers that were infinite or unknown are None.
+
+        Raises:
+            L2MError: another schema, or a verdict that is not complete; `where` names the file.
+        """
+        if not isinstance(data, Mapping) or data.get("schema") != SCHEMA:
+            found = data.get("schema") if isinstance(data, Mapping) else data
+            raise L2MError(f"{where}: the check has the schema {found!r}; this version reads {SCHEMA}")
+        if data.get("status") not in EXIT_CODES:
+            raise L2MError(f"{where}: {data.get('status')!r} is no verdict; expected {', '.join(EXIT_CODES)}")
+        return cls(
+            data["status"], str(data.get("check")), str(data.get("sentence")), dict(data.get("numbers") or {})
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Schema ``l2m-eval/check/1``, see the module's docstring; plain JSON types only."""
         return {
