@@ -1,0 +1,330 @@
+"""The curves: bipartite and two-point mutual information, loss by position.
+
+Every function takes loaded `Results` (one or several), a mapping from labels to curves, or one curve; draws on
+`ax`, or on a new figure of column width; and returns the Axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from l2m_eval.condition import ScalingLaw, published_law
+from l2m_eval.errors import L2MError
+from l2m_eval.report.axes import axes_or_new, legend_below, length_axis, positive_bars, value_axis
+from l2m_eval.report.shown import Shown, fit_band, shown_curves
+from l2m_eval.report.style import INK, PALE, drawing, literal
+from l2m_eval.results import Results
+from l2m_eval.saved_curves import (
+    SavedBipartiteCurve,
+    SavedPositionCurve,
+    SavedTwoPointCurve,
+    SavedTwoPointFit,
+)
+
+NATS = "mutual information (nats)"
+
+
+def plot_bipartite(
+    curves: Any,
+    ax: Any | None = None,
+    *,
+    name: str = "direct",
+    unit: str = "tokens",
+    fit: bool = True,
+    exact: bool = True,
+    references: Sequence[str | ScalingLaw] = (),
+) -> Any:
+    """I(L) with standard errors, the fitted power law with its 95 % band, and exact curves.
+
+    The band needs the documents' records (a run with ``--log_samples``); without them the fit is a line alone.
+
+    Args:
+        curves: Results, a mapping from labels to `SavedBipartiteCurve`, or one such curve.
+        ax: Where to draw.
+        name: Which curve of the results: ``direct``, ``vclub``, ``direct_r3`` ...
+        unit: Of L: ``tokens``, or ``bytes`` of text (the only one in which different tokenizers compare).
+        fit: Draw the fits, in tokens.
+        exact: Draw exact curves, where the process is known.
+        references: Published laws by name (`l2m_eval.condition.PUBLISHED`) or as they are.
+
+    Raises:
+        L2MError: no such curve, curves that must not be overlaid, or bytes that were not recorded.
+    """
+    if unit not in ("tokens", "bytes"):
+        raise L2MError(f"unit: {unit!r} is not known; give tokens or bytes")
+    shown = shown_curves(curves, lambda r: _named(r, name), f"a bipartite curve called {name!r}")
+    refuse_incompatible(shown, unit)
+    with drawing():
+        ax = axes_or_new(ax)
+        every = np.concatenate([lengths_in(s.curve, s.label, unit) for s in shown])
+        laws = [published_law(law) if isinstance(law, str) else law for law in references]
+        if laws and unit != "tokens":
+            raise L2MError(f"references: {laws[0].of} was measured in tokens; give unit tokens")
+        at = np.geomspace(every.min(), every.max(), 65)
+        lines = [law.amplitude * at**law.exponent for law in laws]
+        logarithmic = value_axis(ax.yaxis, [*(s.curve.mi for s in shown), *lines], NATS)
+        drawn_exact = False
+        for s in shown:
+            x = lengths_in(s.curve, s.label, unit)
+            bars = positive_bars(s.curve.mi, s.curve.standard_error, logarithmic)
+            fits = (
+                fit and unit == "tokens" and np.isfinite([s.curve.beta.value, s.curve.amplitude.value]).all()
+            )
+            style = s.look.errorbar | ({"linestyle": "none"} if fits else {})
+            ax.errorbar(x, s.curve.mi, bars, label=None if fits else s.text or None, zorder=3, **style)
+            if fits:
+                _draw_fit(ax, s, x)
+            if exact and s.curve.exact is not None:
+                label = None if drawn_exact else "exact"
+                ax.plot(
+                    x, s.curve.exact, color=INK, linestyle=(0, (1, 1)), linewidth=1.4, label=label, zorder=4
+                )
+                drawn_exact = True
+        for law, line in zip(laws, lines, strict=True):
+            source = ", ".join(law.of.split(", ")[:2])
+            label = literal(f"{source}: {law.amplitude:g} · L^{law.exponent:g}", 50)
+            ax.plot(at, line, color=PALE, linewidth=1.0, linestyle=(0, (4, 1.5)), zorder=1, label=label)
+        length_axis(ax.xaxis, every, f"total length L ({unit})")
+        legend_below(ax)
+    return ax
+
+
+def plot_two_point(curves: Any, ax: Any | None = None, *, name: str = "two_point", fit: bool = True) -> Any:
+    """I(d) with standard errors, the noise floor shaded, and the fit.
+
+    Points that are not positive have no place on the logarithmic axis; they are counted in the legend.
+
+    Args:
+        curves: Results, a mapping from labels to `SavedTwoPointCurve`, or one such curve.
+        ax: Where to draw.
+        name: ``two_point`` of the text, ``two_point_generated`` of what the model writes.
+        fit: Draw the fitted law: with an offset where that was fitted.
+
+    Raises:
+        L2MError: no such curve.
+    """
+    shown = shown_curves(
+        curves, lambda r: next((c for c in r.two_point if c.name == name), None), f"a curve called {name!r}"
+    )
+    with drawing():
+        ax = axes_or_new(ax)
+        every = np.concatenate([s.curve.distances for s in shown])
+        positive = [s.curve.mi[s.curve.mi > 0] for s in shown]
+        floors = [s.curve.floor[np.isfinite(s.curve.floor) & (s.curve.floor > 0)] for s in shown]
+        low = min((float(v.min()) for v in (*positive, *floors) if len(v)), default=1e-3)
+        value_axis(ax.yaxis, [*positive, *floors], NATS)
+        for s in shown:
+            _draw_two_point(ax, s, low / 1.6, fit, alone=len(shown) == 1)
+        ax.set_ylim(bottom=low / 1.6)
+        length_axis(ax.xaxis, every, "distance d (tokens)")
+        legend_below(ax)
+    return ax
+
+
+def plot_position_nll(
+    curves: Any, ax: Any | None = None, *, unit: str = "tokens", per: str = "token", fit: bool = True
+) -> Any:
+    """Loss by position, log–log, in bins of positions.
+
+    Args:
+        curves: Results, a mapping from labels to `SavedPositionCurve`, or one such curve.
+        ax: Where to draw.
+        unit: Of the position: ``tokens`` or ``bytes``.
+        per: Loss per ``token`` (nats) or per ``byte`` (bits). Different tokenizers compare in bytes alone.
+        fit: Draw h + B·t^(β−1) where it was fitted; only in tokens and nats a token.
+
+    Raises:
+        L2MError: no such curve, or values that were not recorded.
+    """
+    if unit not in ("tokens", "bytes") or per not in ("token", "byte"):
+        raise L2MError(f"unit, per: {unit!r}, {per!r} are not known; give tokens or bytes, token or byte")
+    shown = shown_curves(curves, lambda r: r.position, "a curve of loss by position")
+    with drawing():
+        ax = axes_or_new(ax)
+        values = [s.curve.nll if per == "token" else s.curve.bits_per_byte for s in shown]
+        name = "loss (nats per token)" if per == "token" else "loss (bits per byte)"
+        logarithmic = value_axis(ax.yaxis, values, name)
+        every = []
+        drawn_exact = False
+        for s, y in zip(shown, values, strict=True):
+            x = positions_in(s.curve, s.label, unit)
+            every.append(x)
+            if not np.isfinite(y).any():
+                raise L2MError(f"per: {s.label} has no bits per byte in its results; give per token")
+            errors = s.curve.standard_error if per == "token" else s.curve.bits_per_byte_error
+            ax.errorbar(
+                x, y, positive_bars(y, errors, logarithmic), label=s.text or None, zorder=3, **s.look.errorbar
+            )
+            if per == "token" and s.curve.exact is not None:
+                ax.plot(
+                    x, s.curve.exact, color=INK, linestyle=(0, (1, 1)), linewidth=1.4, zorder=4,
+                    label=None if drawn_exact else "exact",
+                )  # fmt: skip
+                drawn_exact = True
+            if fit and per == "token" and unit == "tokens":
+                _draw_position_fit(ax, s)
+        length_axis(ax.xaxis, np.concatenate(every), f"position ({unit})")
+        legend_below(ax)
+    return ax
+
+
+# --- what may be drawn together ---------------------------------------------------------------------------------
+
+
+def refuse_incompatible(shown: Sequence[Shown[SavedBipartiteCurve]], unit: str = "tokens") -> None:
+    """Curves of different meaning are not overlaid.
+
+    Raises:
+        L2MError: naming the first setting that differs.
+    """
+    first = shown[0]
+    for s in shown[1:]:
+        pairs: list[tuple[str, Any, Any]] = [
+            ("estimator", first.curve.estimator, s.curve.estimator),
+            ("ratio", first.curve.ratio, s.curve.ratio),
+        ]
+        if first.results is not None and s.results is not None:
+            pairs.append(
+                ("correction", first.results.settings.get("correction"), s.results.settings.get("correction"))
+            )
+        for setting, ours, theirs in pairs:
+            if ours != theirs:
+                raise L2MError(
+                    f"{setting}: {ours!r} for {first.label or 'the first curve'}, {theirs!r} for "
+                    f"{s.label or 'another'}; curves of different meaning are not overlaid, draw two figures"
+                )
+        if unit == "tokens" and known_to_differ(first, s):
+            raise L2MError(
+                f"unit: {first.label} and {s.label} have different tokenizers, whose lengths in tokens do not "
+                "compare; give unit bytes"
+            )
+
+
+def known_to_differ(first: Shown[SavedBipartiteCurve], second: Shown[SavedBipartiteCurve]) -> bool:
+    """Whether two curves over the same documents show by their bytes that the tokenizers differ."""
+    ours, theirs = first.curve.bytes, second.curve.bytes
+    if ours is None or theirs is None or first.results is None or second.results is None:
+        return False
+    if not np.array_equal(first.curve.lengths, second.curve.lengths):
+        return False
+    return same_documents(first.results, second.results) and not np.allclose(ours, theirs, rtol=1e-9)
+
+
+def same_documents(first: Results, second: Results) -> bool:
+    """Whether both runs measured the same documents, as their samples logs say."""
+    if first.documents is None or second.documents is None:
+        return False
+    return bool(first.documents.identity == second.documents.identity)
+
+
+def lengths_in(curve: SavedBipartiteCurve, label: str, unit: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Total lengths in tokens or bytes.
+
+    Raises:
+        L2MError: bytes were not recorded.
+    """
+    if unit == "tokens":
+        return curve.lengths
+    if curve.bytes is None:
+        raise L2MError(
+            f"unit: the results of {label or 'this curve'} do not say how many bytes the lengths cover; measure "
+            "again, or give unit tokens"
+        )
+    return curve.bytes
+
+
+def positions_in(curve: SavedPositionCurve, label: str, unit: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Where each bin is drawn: the geometric middle of its positions, or its bytes.
+
+    Raises:
+        L2MError: bytes were not recorded.
+    """
+    if unit == "tokens":
+        return np.sqrt(curve.first * curve.last)
+    if not np.isfinite(curve.byte_position).all():
+        raise L2MError(f"unit: the results of {label or 'this curve'} have no bytes; give unit tokens")
+    return curve.byte_position
+
+
+# --- parts ------------------------------------------------------------------------------------------------------
+
+
+def _named(results: Results, name: str) -> SavedBipartiteCurve | None:
+    return next((curve for curve in results.bipartite if curve.name == name), None)
+
+
+def _draw_fit(ax: Any, s: Shown[SavedBipartiteCurve], x: Any) -> None:
+    at = np.geomspace(x.min(), x.max(), 65)
+    law = s.curve.amplitude.value * at**s.curve.beta.value
+    exponent = f"β = {s.curve.beta.value:.2f}"
+    if np.isfinite(s.curve.beta.interval).all():
+        exponent += f" ({s.curve.beta.interval[0]:.2f} to {s.curve.beta.interval[1]:.2f})"
+    label = f"{literal(s.label, 26)}, {exponent}" if s.label else exponent
+    # An empty errorbar carries the legend: marker and line in one entry.
+    ax.errorbar([], [], [], label=label, **s.look.errorbar)
+    ax.plot(at, law, color=s.look.colour, linestyle=s.look.line, linewidth=1.0, zorder=2)
+    band = fit_band(s, at)
+    if band is not None:
+        ax.fill_between(at, *band, color=s.look.colour, alpha=0.15, linewidth=0, zorder=1)
+
+
+def _draw_two_point(ax: Any, s: Shown[SavedTwoPointCurve], bottom: float, fit: bool, *, alone: bool) -> None:
+    curve = s.curve
+    positive = curve.mi > 0
+    floor = np.where(np.isfinite(curve.floor), curve.floor, 0.0)
+    if (floor > 0).any():
+        colour = PALE if alone else s.look.colour
+        label = "noise floor" if alone else None
+        ax.fill_between(
+            curve.distances, bottom, np.maximum(floor, bottom), color=colour, alpha=0.25 if alone else 0.12,
+            linewidth=0, label=label, zorder=0,
+        )  # fmt: skip
+    label = literal(s.label, 26) if s.label else "measured"
+    if not positive.all():
+        label += f" ({int((~positive).sum())} not positive)"
+    chosen = _chosen_fit(curve) if fit else None
+    if chosen is not None:
+        alpha = chosen.alpha
+        label += f", α = {alpha.value:.2f}"
+        if np.isfinite(alpha.interval).all():
+            label += f" ({alpha.interval[0]:.2f} to {alpha.interval[1]:.2f})"
+        at = np.geomspace(min(chosen.distances), max(chosen.distances), 65)
+        offset = chosen.offset.value if np.isfinite(chosen.offset.value) else 0.0
+        law = chosen.amplitude.value * at**-alpha.value + offset
+        ax.plot(
+            at,
+            np.where(law > 0, law, np.nan),
+            color=s.look.colour,
+            linestyle=s.look.line,
+            linewidth=1.0,
+            zorder=2,
+        )
+    bars = positive_bars(curve.mi[positive], curve.standard_error[positive], True)
+    style = s.look.errorbar | ({"linestyle": "none"} if chosen is not None else {})
+    ax.errorbar(curve.distances[positive], curve.mi[positive], bars, zorder=3, label=label, **style)
+    if curve.exact is not None:
+        ax.plot(
+            curve.distances, np.where(curve.exact > 0, curve.exact, np.nan), color=INK, linestyle=(0, (1, 1)),
+            linewidth=1.4, label="exact", zorder=4,
+        )  # fmt: skip
+
+
+def _chosen_fit(curve: SavedTwoPointCurve) -> SavedTwoPointFit | None:
+    """The fit with an offset, which absorbs what bias is left, where there is one; else that without."""
+    usable = [f for f in curve.fits if not f.reason and np.isfinite(f.alpha.value) and len(f.distances) > 1]
+    return max(usable, key=lambda f: f.form == "power_law_with_offset", default=None)
+
+
+def _draw_position_fit(ax: Any, s: Shown[SavedPositionCurve]) -> None:
+    fitted = s.curve.fit
+    if fitted is None or fitted.reason or not np.isfinite(fitted.exponent.value):
+        return
+    used = [i for i, name in enumerate(s.curve.names) if name in fitted.bins]
+    if not used:
+        return
+    at = np.geomspace(s.curve.first[used[0]], s.curve.last[used[-1]], 65)
+    law = fitted.entropy_rate.value + fitted.amplitude.value * at ** (fitted.exponent.value - 1)
+    ax.plot(at, law, color=s.look.colour, linewidth=0.8, alpha=0.6, zorder=2)
