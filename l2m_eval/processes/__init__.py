@@ -11,6 +11,7 @@ from l2m_eval.processes.base import MonteCarlo, Process, TokenProcess
 from l2m_eval.processes.copy import Copy
 from l2m_eval.processes.gaussian import Gaussian
 from l2m_eval.processes.markov import HiddenMarkov, Markov
+from l2m_eval.processes.recall import SantaFeRecall
 from l2m_eval.processes.renewal import Renewal
 from l2m_eval.processes.santa_fe import SantaFe
 from l2m_eval.processes.tree import Tree
@@ -26,6 +27,7 @@ __all__ = [
     "Process",
     "Renewal",
     "SantaFe",
+    "SantaFeRecall",
     "TokenProcess",
     "Tree",
     "WordTokenizer",
@@ -33,7 +35,8 @@ __all__ = [
 ]
 
 PROCESSES: dict[str, type[Process]] = {
-    process.name: process for process in (SantaFe, Markov, HiddenMarkov, Copy, Tree, Renewal, Gaussian)
+    process.name: process
+    for process in (SantaFe, SantaFeRecall, Markov, HiddenMarkov, Copy, Tree, Renewal, Gaussian)
 }
 
 

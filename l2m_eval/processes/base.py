@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
@@ -94,6 +94,10 @@ class Process(ABC):
             L2MError: the process has no closed form for it.
         """
 
+    def remarks(self, splits: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+        """What a reader of a curve at these splits (l, L) should know: one line each, empty where all is exact."""
+        return ()
+
     def bipartite_mi(self, left_length: int, total_length: int) -> float:
         """Exact I(l; L) between w_1…w_l and w_{l+1}…w_L, nats.
 
@@ -137,6 +141,33 @@ class TokenProcess(Process):
     @abstractmethod
     def next_token_log_probs(self, prefix: Tokens) -> Values:
         """log p(· | prefix) over the whole vocabulary, (vocabulary_size,), nats. `prefix` is (n,), n ≥ 0."""
+
+    def predictions(self, sequences: Tokens) -> Values:
+        """log p(· | w_<t) at every position, (documents, length, vocabulary_size), nats: `log_probs` in full.
+
+        One prefix at a time; the memory is that of the result.
+        """
+        sequences = np.asarray(sequences, dtype=np.int64)
+        documents, length = sequences.shape
+        result = np.empty((documents, length, self.vocabulary_size))
+        for row, tokens in enumerate(sequences):
+            for t in range(length):
+                result[row, t] = self.next_token_log_probs(tokens[:t])
+        return result
+
+
+def remark_on_saturation(
+    name: str, facts: int, holds_to: int, splits: Sequence[tuple[int, int]]
+) -> tuple[str, ...]:
+    """The remark on a law that a finite number of facts ends before the longest split does."""
+    longest = max((min(left, total - left) for left, total in splits), default=0)
+    if longest <= holds_to:
+        return ()
+    return (
+        f"{name}: {facts:,} facts are too few for the length: the law holds to blocks of {holds_to:,} tokens (L = "
+        f"{2 * holds_to:,} at ratio 2), beyond them the curve bends towards saturation; blocks of {longest:,} are "
+        "measured: give more facts or shorter lengths",
+    )
 
 
 def check_split(left_length: int, total_length: int) -> None:

@@ -35,6 +35,7 @@ blocks*, IEEE Trans. Inf. Theory 58 (2012).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import ClassVar
@@ -50,6 +51,7 @@ from l2m_eval.processes.base import (
     check_split,
     correlation_information,
     number,
+    remark_on_saturation,
     straddling_pairs,
     table_size,
 )
@@ -147,6 +149,9 @@ class SantaFe(TokenProcess):
         check_split(left_length, total_length)
         pairs = straddling_pairs(np.arange(1, total_length), left_length, total_length)
         return float(pairs @ self.information_per_lag(total_length - 1))
+
+    def remarks(self, splits: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+        return remark_on_saturation(self.name, self.facts, self.law_holds_to(), splits)
 
     def information_per_lag(self, longest: int) -> Values:
         """g(τ) of the module's formulas for τ = 1 … longest, (longest,), nats."""

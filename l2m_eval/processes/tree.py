@@ -26,6 +26,7 @@ E. Mossel, Y. Peres, *Information flow on trees*, Ann. Appl. Probab. 13 (2003).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -166,6 +167,16 @@ class Tree(TokenProcess):
     ) -> MonteCarlo:
         self._check_aligned(left_length, total_length)
         return super().estimate_bipartite_mi(left_length, total_length, documents, rng)
+
+    def remarks(self, splits: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+        crooked = sorted({total for left, total in splits if left % table_size(total - left)})
+        if not crooked:
+            return ()
+        return (
+            "tree: a right block has its marginal at aligned splits alone (l a multiple of a power "
+            f"of two from L − l up); at L = {', '.join(map(str, crooked))} the estimate is not of the mutual "
+            "information: give lengths that are powers of two, at ratio 2",
+        )
 
     def _check_aligned(self, left_length: int, total_length: int) -> None:
         check_split(left_length, total_length)

@@ -21,7 +21,11 @@ def test_every_process_is_made_from_defaults_and_from_its_own_settings(name):
 @pytest.mark.parametrize(
     ("name", "settings", "says"),
     [
-        ("santafe", {}, "process: 'santafe' is not known (nearest: santa_fe); accepted: santa_fe"),
+        (
+            "santafe",
+            {},
+            "process: 'santafe' is not known (nearest: santa_fe, santa_fe_recall); accepted: santa_fe",
+        ),
         ("", {}, "process: '' is not known"),
         (5, {}, "process: 5 is not known"),
         (["santa_fe"], {}, "process: ['santa_fe'] is not known"),
@@ -58,3 +62,26 @@ def test_a_split_needs_two_blocks(left, total):
 def test_a_pair_needs_a_distance(name):
     with pytest.raises(L2MError, match="distance: 0 is not accepted; give an integer from 1"):
         make_process(name).two_point_mi(0)
+
+
+def splits(*lengths, ratio=2):
+    return [(length // ratio, length) for length in lengths]
+
+
+def test_a_curve_that_leaves_the_law_behind_is_remarked_on():
+    process = SantaFe(facts=64)
+    holds_to = process.law_holds_to()
+    assert process.remarks(splits(4, 2 * holds_to)) == ()
+    (remark,) = process.remarks(splits(4, 4 * holds_to))
+    assert f"the law holds to blocks of {holds_to} tokens (L = {2 * holds_to} at ratio 2)" in remark
+    assert "give more facts or shorter lengths" in remark
+
+
+def test_splits_where_a_fresh_start_is_no_marginal_are_remarked_on():
+    tree = PROCESSES["tree"]()
+    assert tree.remarks(splits(4, 8, 256)) == ()
+    (remark,) = tree.remarks(splits(6, 12, 64, ratio=3))
+    assert "at L = 6, 12, 64 the estimate is not of the mutual information" in remark
+    (remark,) = make_process("santa_fe_recall").remarks([(2, 4), (3, 6)])
+    assert "no exact value at L = 6" in remark
+    assert make_process("markov").remarks(splits(4, 4096)) == ()
