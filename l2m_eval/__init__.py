@@ -10,8 +10,23 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "load_results": "l2m_eval.results",
+    "plot_bipartite": "l2m_eval.report.figures",
+    "plot_fit_residuals": "l2m_eval.report.shape_figure",
+    "plot_mi_against_state": "l2m_eval.report.state_figures",
+    "plot_position_nll": "l2m_eval.report.figures",
+    "plot_state_against_law": "l2m_eval.report.state_figures",
+    "plot_two_point": "l2m_eval.report.figures",
 }
-__all__ = ["__version__", "load_results"]
+__all__ = [
+    "__version__",
+    "load_results",
+    "plot_bipartite",
+    "plot_fit_residuals",
+    "plot_mi_against_state",
+    "plot_position_nll",
+    "plot_state_against_law",
+    "plot_two_point",
+]
 
 
 def __getattr__(name: str) -> Any:

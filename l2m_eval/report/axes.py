@@ -55,9 +55,17 @@ def length_axis(axis: Any, lengths: ArrayLike, name: str) -> None:
 def short_length(length: float) -> str:
     """``2048``, ``16k`` (of 1024), ``2M``."""
     for unit, size in (("M", 2**20), ("k", 2**10)):
-        if length >= 8 * size and length % size == 0 and (unit == "M" or length >= 2**14):
+        if length >= max(size, 2**14) and length % size == 0:
             return f"{length / size:,.0f}{unit}"
     return f"{length:,.10g}" if length < 10000 else f"{length:,.0f}"
+
+
+def short_number(value: float) -> str:
+    """``0.05``, ``500``, ``20 k``, ``1.5 M``: thousands and millions of ten."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= 10 * size or (value >= size and unit != "k"):
+            return f"{value / size:.4g} {unit}"
+    return f"{value:.4g}"
 
 
 def power_of_ten(exponent: int) -> str:
@@ -98,8 +106,8 @@ def decade_ticks(axis: Any, low: float, high: float) -> None:
         first = math.floor(math.log10(low))
         candidates = [s * 10.0**k for k in range(first, first + 5) for s in steps]
         ticks = [t for t in candidates if low / 1.1 <= t <= high * 1.1]
-        ticks = ticks[:: max(1, math.ceil(len(ticks) / 8))]
-        axis.set_ticks(ticks, [f"{t:.4g}" for t in ticks])
+        ticks = ticks[:: max(1, math.ceil(len(ticks) / (8 if axis.axis_name == "y" else 5)))]
+        axis.set_ticks(ticks, [short_number(t) for t in ticks])
     axis.minorticks_off()
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from l2m_eval.errors import L2MError
 from l2m_eval.report.style import Series, literal, series
 from l2m_eval.results import Results
-from l2m_eval.saved_curves import SavedBipartiteCurve
+from l2m_eval.saved_curves import Estimate, SavedBipartiteCurve
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
@@ -110,6 +111,15 @@ def fit_replicates(results: Results, name: str) -> Array | None:
             usable: Array = rows[np.isfinite(rows).all(axis=1)]
             return usable if len(usable) > 1 else None
     return None
+
+
+def fitted(shown: Shown[SavedBipartiteCurve], parameter: str) -> Estimate:
+    """``beta`` or ``amplitude`` of a curve, its standard error from the table of metrics where the curve has none."""
+    estimate: Estimate = getattr(shown.curve, parameter)
+    if math.isnan(estimate.standard_error) and shown.results is not None:
+        error = shown.results.errors.get(f"{shown.curve.name}_{parameter}", math.nan)
+        return replace(estimate, standard_error=error)
+    return estimate
 
 
 def fit_band(shown: Shown[SavedBipartiteCurve], at: Array) -> tuple[Array, Array] | None:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l2m_eval.condition import Horizon, ScalingLaw, horizon, state_capacity
+from l2m_eval.condition import Horizon, ScalingLaw, horizon
 from l2m_eval.errors import L2MError
-from l2m_eval.history_state import HistoryState
+from l2m_eval.history_state import HistoryState, state_growth
 from l2m_eval.report.axes import (
     axes_or_new,
     decade_ticks,
@@ -74,6 +74,7 @@ def plot_state_against_law(
                 at, z, color=look.colour, linestyle=look.line, label=f"state of {literal(label)}", zorder=3
             )
             _mark_horizon(ax, found[label], state, law, look)
+            _draw_required_growth(ax, state, law, high, look)
         every = np.concatenate(drawn)
         every = every[every > 0]
         ax.set_yscale("log")
@@ -117,11 +118,12 @@ def plot_mi_against_state(
             bars = positive_bars(s.curve.mi, s.curve.standard_error, logarithmic)
             ax.errorbar(z, s.curve.mi, bars, label=s.text or None, zorder=3, **s.look.errorbar)
             ax.annotate(
-                f"L = {s.curve.lengths[-1]:,.0f}", (z[-1], s.curve.mi[-1]), xytext=(-4, 5),
-                textcoords="offset points", fontsize=6, ha="right",
+                f"L = {s.curve.lengths[-1]:,.0f}", (z[-1], s.curve.mi[-1]), xytext=(5, -2),
+                textcoords="offset points", fontsize=6, ha="left",
             )  # fmt: skip
         every = np.concatenate(sizes)
         ax.set_xscale("log")
+        ax.margins(x=0.16)  # room for the lengths beside the last points
         spread = 1.0 if every.max() > every.min() else 3.0
         decade_ticks(ax.xaxis, float(every.min() / spread), float(every.max() * spread))
         ax.set_xlabel("state after the left block (elements)")
@@ -144,6 +146,14 @@ def _mark_horizon(ax: Any, found: Horizon, state: HistoryState, law: ScalingLaw,
     )  # fmt: skip
 
 
-def capacity_of(state: HistoryState, lengths: Array, ratio: float) -> Array:
-    """Nats that the state after the left block can pass on, at total lengths."""
-    return state_capacity(state, np.maximum(lengths / ratio, 1.0))
+def _draw_required_growth(ax: Any, state: HistoryState, law: ScalingLaw, high: float, look: Any) -> None:
+    """From where a state stops growing, the growth L^β that it does not have."""
+    growth = state_growth(state)
+    if not growth.asymptotic_exponent < law.exponent or growth.saturation_length is None:
+        return
+    start = max(growth.saturation_length * law.ratio, law.ratio)
+    size = float(state.elements_at(start / law.ratio))
+    ax.plot(
+        [start, high], [size, size * (high / start) ** law.exponent], color=look.colour, linewidth=0.9,
+        linestyle=(0, (1, 2)), zorder=2,
+    )  # fmt: skip
