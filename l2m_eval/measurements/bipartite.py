@@ -109,7 +109,11 @@ class BipartiteRequest:
         if corrected:
             entropy = encoder.ngram_entropy(self.sample.chunks, corrected)
         conditional = conditional_window(tokens, cells, prefix, self.chunk.label)
-        return BipartitePlan(cells, conditional, blocks, corrected, entropy)
+        sizes = None
+        if encoder.knows_bytes:
+            ends = encoder.byte_ends(self.chunk, longest)
+            sizes = tuple(int(ends[cell.total - 1]) for cell in cells)
+        return BipartitePlan(cells, conditional, blocks, corrected, entropy, sizes)
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,8 @@ class BipartitePlan:
         blocks: Right-block windows by role: ``marginal``, ``crossed0`` and ``partner0`` ... of each partner.
         corrected: First tokens of a block that the n-gram correction concerns, 0 without it.
         entropy: The corpus' n-gram entropy, where the correction needs it.
+        sizes: Bytes of text in the total length of each cell, by which models with different tokenizers are
+            compared; None where the backend cannot tell.
     """
 
     cells: tuple[Cell, ...]
@@ -129,6 +135,7 @@ class BipartitePlan:
     blocks: dict[str, list[Window]]
     corrected: int
     entropy: Entropy | None
+    sizes: tuple[int, ...] | None = None
 
     @property
     def windows(self) -> list[Window]:
@@ -142,6 +149,8 @@ class BipartitePlan:
             "tokens_scored": sum(map(len, self.windows)),
             "conditional": conditional_sums(next(sums), self.cells),
         }
+        if self.sizes is not None:
+            record["bytes"] = list(self.sizes)
         for name, windows in self.blocks.items():
             scores_of_block = [next(sums) for _ in windows]
             if name.startswith("crossed"):
@@ -170,13 +179,14 @@ def curve_name(estimator: str, ratio: int) -> str:
 
 @dataclass(frozen=True)
 class BipartiteCurve:
-    """One estimator's curve at one ratio, with its fit."""
+    """One estimator's curve at one ratio, with its fit; `bytes` are the mean sizes of text of the lengths."""
 
     estimator: str
     ratio: int
     lengths: tuple[int, ...]
     estimate: MeanEstimate
     fit: PowerLaw
+    bytes: tuple[float, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -237,6 +247,9 @@ def bipartite_curves(
     order = sorted(range(len(docs)), key=lambda i: docs[i]["index"])
     docs, records = [docs[i] for i in order], [records[i] for i in order]
     cells = [Cell(*cell) for cell in records[0]["cells"]]
+    sizes = None
+    if all("bytes" in record for record in records):
+        sizes = np.mean([record["bytes"] for record in records], axis=0)
     curves = []
     for estimator, terms in document_terms(records, docs, settings).items():
         shared = estimator == "vclub" or settings.marginal == "independent"
@@ -260,5 +273,6 @@ def bipartite_curves(
                 resamples=settings.resamples,
                 method=settings.fit,
             )
-            curves.append(BipartiteCurve(estimator, ratio, lengths, estimate, fit))
+            covered = None if sizes is None else tuple(sizes[columns].tolist())
+            curves.append(BipartiteCurve(estimator, ratio, lengths, estimate, fit, covered))
     return curves

@@ -101,8 +101,19 @@ class Encoder:
             bytes_before = np.concatenate([[0], np.cumsum([len(c.encode("utf-8")) for c in text])])
             return bytes_before[np.maximum.accumulate(ends[:count])]
         known = sorted({min(2**k, count) for k in range(count.bit_length() + 1)})
-        sizes = [len(self._lm.tok_decode(tokens[:n].tolist()).encode("utf-8")) for n in known]
+        sizes = [len(self._decode(tokens[:n].tolist()).encode("utf-8")) for n in known]
         return np.rint(np.interp(np.arange(1, count + 1), [0, *known], [0, *sizes])).astype(np.int64)
+
+    @property
+    def knows_bytes(self) -> bool:
+        """Whether `byte_ends` can be told: the tokenizer has offsets, or the backend decodes."""
+        fast = getattr(self._tokenizer, "is_fast", False)
+        return bool(fast) or hasattr(self._lm, "tok_decode") or hasattr(self._lm, "decode_batch")
+
+    def _decode(self, ids: list[int]) -> str:
+        if hasattr(self._lm, "tok_decode"):
+            return str(self._lm.tok_decode(ids))
+        return str(self._lm.decode_batch([ids])[0])  # the API backends have only this
 
     def _character_ends(self, text: str) -> NDArray[np.int64]:
         offsets = self._tokenizer(

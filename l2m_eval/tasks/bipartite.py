@@ -166,6 +166,7 @@ def _curve_block(curve: BipartiteCurve) -> dict[str, Any]:
         "estimator": curve.estimator,
         "ratio": curve.ratio,
         "lengths": list(curve.lengths),
+        "bytes": None if curve.bytes is None else list(curve.bytes),
         "mi": curve.estimate.value.tolist(),
         "standard_error": curve.estimate.standard_error.tolist(),
         "clusters": curve.estimate.clusters,

@@ -39,3 +39,20 @@ def test_a_tokenizer_without_offsets_is_asked_for_its_text():
     width = len(lm.tok_decode([0]).encode())
     # words of one width: every token covers as many bytes
     assert np.abs(ends - width * np.arange(1, 81)).max() <= 1
+
+
+def test_a_backend_that_decodes_batches_alone_is_asked_for_those():
+    """The API backends have no other way back to text."""
+    oracle = OracleLM(process="markov")
+    text = oracle.tok_decode([0, 1] * 40)
+
+    class Batches:
+        tokenizer, tok_encode = oracle.tokenizer, oracle.tok_encode
+        prefix_token_id, max_length = oracle.prefix_token_id, oracle.max_length
+
+        def decode_batch(self, batch):
+            return [oracle.tok_decode(ids) for ids in batch]
+
+    encoder = Encoder(Batches())
+    assert encoder.knows_bytes
+    assert encoder.byte_ends(chunk(text), 80).tolist() == Encoder(oracle).byte_ends(chunk(text), 80).tolist()
