@@ -21,21 +21,13 @@ from l2m_eval import __version__
 from l2m_eval.condition import PUBLISHED, ScalingLaw, published_law
 from l2m_eval.errors import L2MError
 from l2m_eval.history_state import HistoryState
+from l2m_eval.report.bipartite_sections import bipartite_section, fits_table, shapes_section
 from l2m_eval.report.compared import comparison_section
 from l2m_eval.report.contents import LabelledVerdict, Report, Section
+from l2m_eval.report.curve_sections import position_section, two_point_section
 from l2m_eval.report.page import render_page
 from l2m_eval.report.reproduce import reproducing_command
-from l2m_eval.report.sections import (
-    bipartite_section,
-    fits_table,
-    overview_table,
-    position_section,
-    settings_section,
-    shapes_section,
-    state_section,
-    two_point_section,
-    warnings_section,
-)
+from l2m_eval.report.run_sections import overview_table, settings_section, warnings_section
 from l2m_eval.report.selection import (
     Selection,
     bipartite_groups,
@@ -44,6 +36,7 @@ from l2m_eval.report.selection import (
     select,
     two_point_groups,
 )
+from l2m_eval.report.state_section import state_section
 from l2m_eval.report.states import named_states
 from l2m_eval.results import Results
 

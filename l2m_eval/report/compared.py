@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from l2m_eval.condition import MutualInformationCurve, check_mi_capability
 from l2m_eval.errors import L2MError
@@ -21,7 +20,7 @@ from l2m_eval.report.comparison import (
 from l2m_eval.report.contents import LabelledVerdict, Section
 from l2m_eval.report.figures import lengths_in
 from l2m_eval.report.selection import Group, slug
-from l2m_eval.report.shown import Shown, fitted
+from l2m_eval.report.shown import Shown, fitted, with_interval
 from l2m_eval.report.tables import Column, Table, number, text, with_error
 from l2m_eval.report.words import difference_sentence, interval_in_words
 from l2m_eval.saved_curves import Estimate, SavedBipartiteCurve, SavedPositionCurve
@@ -99,7 +98,7 @@ def _bipartite_rankings(
             longest = common[-1]
             places = [int(np.flatnonzero(s.curve.lengths == longest)[0]) for s in curves]
             estimates = [
-                _normal(s.curve.mi[i], s.curve.standard_error[i], s.curve.clusters)
+                with_interval(s.curve.mi[i], s.curve.standard_error[i], s.curve.clusters)
                 for s, i in zip(curves, places, strict=True)
             ]
             paired = {
@@ -135,15 +134,10 @@ def _bipartite_rankings(
         share = at - low
         value = (1 - share) * s.curve.mi[low] + share * s.curve.mi[high]
         error = (1 - share) * s.curve.standard_error[low] + share * s.curve.standard_error[high]
-        estimates.append(_normal(float(value), float(error), s.curve.clusters))
+        estimates.append(with_interval(float(value), float(error), s.curve.clusters))
     rows = standings([s.label for s in curves], estimates)
     caption = f"I at L = {end:,.0f} bytes, {curves[0].curve.name}, on {group.corpus} (nats)"
     return [_ranking(f"ranking-{group.name}", caption, rows)]
-
-
-def _normal(value: float, error: float, clusters: int) -> Estimate:
-    spread = float(stats.t.ppf(0.975, clusters - 1)) * error if clusters > 1 else float("nan")
-    return Estimate(float(value), float(error), (value - spread, value + spread))
 
 
 def _ranking(name: str, caption: str, rows: Sequence[Standing]) -> Table:

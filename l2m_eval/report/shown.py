@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from l2m_eval.errors import L2MError
 from l2m_eval.report.style import Series, literal, series
@@ -120,6 +121,12 @@ def fitted(shown: Shown[SavedBipartiteCurve], parameter: str) -> Estimate:
         error = shown.results.errors.get(f"{shown.curve.name}_{parameter}", math.nan)
         return replace(estimate, standard_error=error)
     return estimate
+
+
+def with_interval(value: float, error: float, clusters: int) -> Estimate:
+    """A mean with its 95 % interval by Student's t for the groups of documents that it rests on."""
+    spread = float(stats.t.ppf(0.975, clusters - 1)) * error if clusters > 1 else math.nan
+    return Estimate(value, error, (value - spread, value + spread))
 
 
 def fit_band(shown: Shown[SavedBipartiteCurve], at: Array) -> tuple[Array, Array] | None:
