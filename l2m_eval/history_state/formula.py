@@ -33,7 +33,7 @@ _BINARY: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Mod: ("%", lambda a, b: a % b),
     ast.Pow: ("**", lambda a, b: _power(a, b)),
 }
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "min": min,
     "max": max,
     "floor": math.floor,
@@ -209,13 +209,13 @@ def _checked_formula(formula: Any, constants: dict[str, Any]) -> tuple[str, tupl
         raise L2MError(f"formula: {formula!r} is no formula; give an expression of {_ACCEPTED}")
     values = {}
     for name, value in constants.items():
-        if name == "L" or not name.isidentifier() or name in _FUNCTIONS:
+        if name == "L" or not name.isidentifier() or name in FUNCTIONS:
             raise L2MError(
-                f"{name}: cannot name a constant; give a plain name other than L and {', '.join(_FUNCTIONS)}"
+                f"{name}: cannot name a constant; give a plain name other than L and {', '.join(FUNCTIONS)}"
             )
         values[name] = _number(name, value)
     tree = _parse(formula)
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - set(_FUNCTIONS)
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - set(FUNCTIONS)
     unused = [name for name in values if name not in used]
     if unused:
         raise L2MError(
@@ -320,14 +320,14 @@ def _compute(node: ast.expr, names: dict[str, float], formula: str, depth: int) 
         left = _compute(node.left, names, formula, depth + 1)
         right = _compute(node.right, names, formula, depth + 1)
         value = _tried(operation, (left, right), symbol, names["L"], formula)
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS:
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS:
         name = node.func.id
         wanted = 2 if name in ("min", "max") else 1
         starred = any(isinstance(a, ast.Starred) for a in node.args)
         if node.keywords or starred or len(node.args) < wanted or (wanted == 1 and len(node.args) > 1):
             refuse(f"{name} with these arguments")
         arguments = tuple(_compute(argument, names, formula, depth + 1) for argument in node.args)
-        value = _tried(_FUNCTIONS[name], arguments, name, names["L"], formula)
+        value = _tried(FUNCTIONS[name], arguments, name, names["L"], formula)
     else:
         refuse(type(node).__name__.lower())
     if isinstance(value, complex) or not _moderate(value):

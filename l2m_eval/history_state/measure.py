@@ -575,12 +575,17 @@ def _listed(numbers: Sequence[int]) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the advice that transformers logs about settings which do not matter here."""
-    from transformers.utils import logging
+    """Without the advice that transformers logs about settings which do not matter here, and the hub's retries."""
+    import logging
 
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
+    from transformers.utils import logging as advice
+
+    level, hub = advice.get_verbosity(), logging.getLogger("huggingface_hub")
+    level_of_hub = hub.level
+    advice.set_verbosity_error()
+    hub.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logging.set_verbosity(level)
+        advice.set_verbosity(level)
+        hub.setLevel(level_of_hub)
