@@ -43,6 +43,57 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Tree:
+    """A window that is read whole, and windows that begin as it does, of which only the rest must be read.
+
+    Attributes:
+        trunk: Read whole.
+        branches: Windows whose context is the beginning of what the trunk reads, longest context first. A
+            model that keeps its state reads the last context token and the target alone.
+    """
+
+    trunk: Window
+    branches: tuple[Window, ...] = ()
+
+    @property
+    def shape(self) -> tuple[tuple[int, int], ...]:
+        """Equal for trees that can be read side by side: lengths of contexts and targets, () without branches."""
+        windows = (self.trunk, *self.branches) if self.branches else ()
+        return tuple((len(window.context), len(window.target)) for window in windows)
+
+
+def share_beginnings(windows: Sequence[Window], shortest: int) -> list[Tree]:
+    """Windows as trees: each as a branch where its context, of `shortest` tokens or more, is read already.
+
+    Args:
+        windows: Longest first.
+        shortest: Least length of a context worth sharing: for each branch the model is called once more.
+
+    Returns:
+        Trees in the order of their trunks; those with branches first, equal shapes together.
+    """
+    by_context: dict[bytes, list[int]] = {}
+    for number, window in enumerate(windows):
+        if len(window.context) >= shortest:
+            by_context.setdefault(window.context.tobytes(), []).append(number)
+    lengths = sorted({len(windows[numbers[0]].context) for numbers in by_context.values()}, reverse=True)
+    placed: set[int] = set()
+    trees = []
+    for number, window in enumerate(windows):
+        if number in placed:
+            continue
+        placed.add(number)
+        branches: list[int] = []
+        read = np.concatenate([window.context, window.target[:-1]]) if lengths else window.context
+        for length in lengths:
+            same = by_context.get(read[:length].tobytes(), []) if length <= len(read) else []
+            branches += [other for other in same if other not in placed]
+        placed.update(branches)
+        trees.append(Tree(window, tuple(windows[other] for other in branches)))
+    return sorted(trees, key=lambda tree: (not tree.branches, tree.shape if tree.branches else ()))
+
+
+@dataclass(frozen=True)
 class Cell:
     """One point of a bipartite curve: blocks of `left` and `total - left` tokens, ``total = ratio * left``."""
 

@@ -5,11 +5,13 @@ import pytest
 
 from l2m_eval.settings import DEFAULT_LENGTHS
 from l2m_eval.windows import (
+    Window,
     bipartite_cells,
     conditional_sums,
     conditional_window,
     right_block_sums,
     right_block_windows,
+    share_beginnings,
 )
 
 PREFIX = -7
@@ -67,3 +69,48 @@ def test_ratios_that_share_a_split_share_a_window():
     windows = right_block_windows(None, np.arange(24), cells, 0, "x")
     assert [len(w.target) for w in windows] == [9, 18, 12]
     assert windows[1].cuts == (6, 18)
+
+
+def window(context, target):
+    return Window(np.array(context), np.array(target), (len(target),), "x")
+
+
+def test_a_window_whose_context_is_read_already_becomes_a_branch():
+    long = window([0], [1, 2, 3, 4, 5])
+    other = window([0, 1, 2, 3], [9])
+    apart = window([0, 1, 2, 7], [9])
+    trees = share_beginnings([long, other, apart], shortest=2)
+    assert [(t.trunk, t.branches) for t in trees] == [(long, (other,)), (apart, ())]
+
+
+def test_a_trunk_does_not_read_its_last_target_token():
+    long, other = window([0], [1, 2, 3]), window([0, 1, 2, 3], [9])
+    assert not any(t.branches for t in share_beginnings([long, other], shortest=2))
+    assert any(t.branches for t in share_beginnings([window([0], [1, 2, 3, 4]), other], shortest=2))
+
+
+def test_short_contexts_are_not_worth_a_call_of_their_own():
+    long, other = window([0], [1, 2, 3, 4, 5]), window([0, 1, 2], [9])
+    assert not any(t.branches for t in share_beginnings([long, other], shortest=4))
+
+
+def test_every_window_is_in_one_tree_and_branches_come_longest_context_first():
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(1, 50, 48), rng.integers(1, 50, 48)
+    cells = bipartite_cells((12, 24, 48), (2, 3))
+    windows = [
+        conditional_window(x, cells, 0, "x"),
+        *right_block_windows(None, x, cells, 0, "x"),
+        *right_block_windows(x, y, cells, 0, "x"),
+    ]
+    windows.sort(key=lambda w: -len(w))
+    trees = share_beginnings(windows, shortest=3)
+    placed = [w for t in trees for w in (t.trunk, *t.branches)]
+    assert sorted(map(id, placed)) == sorted(map(id, windows))
+    for tree in trees:
+        lengths = [len(branch.context) for branch in tree.branches]
+        assert lengths == sorted(lengths, reverse=True)
+        read = np.concatenate([tree.trunk.context, tree.trunk.target[:-1]])
+        for branch in tree.branches:
+            assert np.array_equal(branch.context, read[: len(branch.context)])
+    assert sum(map(len, (t.branches for t in trees))) == len({cell.left for cell in cells})

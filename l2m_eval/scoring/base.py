@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,10 +42,23 @@ class ScoringRequest(Protocol):
         """The windows to score, under the model's tokenizer."""
 
 
-class Scorer(Protocol):
-    """Scores windows: for each, the sums between its cuts. `advance` is told how many tokens are done."""
+@dataclass(frozen=True)
+class Scored:
+    """A window's answer.
 
-    def __call__(self, windows: Sequence[Window], advance: Advance) -> list[Sums]: ...
+    Attributes:
+        sums: Log-probabilities of the pieces between its cuts, in nats.
+        tokens: How many tokens were fed to the model for them.
+    """
+
+    sums: Sums
+    tokens: int
+
+
+class Scorer(Protocol):
+    """Scores windows, given longest first. `advance` is told how many of their tokens are done."""
+
+    def __call__(self, windows: Sequence[Window], advance: Advance) -> list[Scored]: ...
 
 
 def score_requests(lm: Any, requests: Sequence[ScoringRequest], progress: bool = True) -> list[str]:
@@ -87,19 +102,43 @@ def score_requests(lm: Any, requests: Sequence[ScoringRequest], progress: bool =
     ) as bar:
         results = scorer(ordered, bar.update)
     scores = dict(zip(order, results, strict=True))
-    for key, sums in scores.items():
-        if not np.isfinite(sums).all():
-            bad = "NaN" if np.isnan(sums).any() else "infinite"
+    for key, scored in scores.items():
+        if not np.isfinite(scored.sums).all():
+            bad = "NaN" if np.isnan(scored.sums).any() else "infinite"
             raise L2MError(f"model: {bad} log-probability in the window of {unique[key].label}")
-    return [plan.record([scores[window.key] for window in plan.windows]) for plan in plans]
+    records = []
+    for plan in plans:
+        keys = [window.key for window in plan.windows]
+        record = json.loads(plan.record([scores[key].sums for key in keys]))
+        if "tokens_scored" in record:
+            # What was fed, which only the scorer knows; a window of several documents counts with the first.
+            record["tokens_scored"] = sum(
+                unique.pop(key, None) is not None and scores[key].tokens for key in keys
+            )
+        records.append(json.dumps(record))
+    return records
 
 
 def choose_scorer(lm: Any) -> Scorer:
-    """The fastest scorer that serves this LM; the portable one serves every backend with token ids."""
-    from l2m_eval.scoring.huggingface import HuggingFaceScorer
+    """The fastest scorer that serves this LM; the portable one serves every backend with token ids.
 
-    if HuggingFaceScorer.serves(lm):
-        return HuggingFaceScorer(lm)
+    It stays with the LM: what it found out (whether the head can be run alone, the batch size) holds for all
+    tasks of a run.
+    """
+    if not hasattr(lm, "_l2m_scorer"):
+        lm._l2m_scorer = _make_scorer(lm)
+    scorer: Scorer = lm._l2m_scorer
+    return scorer
+
+
+def _make_scorer(lm: Any) -> Scorer:
+    from l2m_eval.scoring.api import CompletionsScorer
+    from l2m_eval.scoring.huggingface import HuggingFaceScorer
+    from l2m_eval.scoring.vllm import VLLMScorer
+
+    for scorer in (HuggingFaceScorer, CompletionsScorer, VLLMScorer):
+        if scorer.serves(lm):
+            return scorer(lm)
     if hasattr(lm, "token_log_probs"):
         return PerTokenScorer(lm)
     if hasattr(lm, "_loglikelihood_tokens"):
@@ -115,16 +154,14 @@ class PortableScorer:
     def __init__(self, lm: Any):
         self._lm = lm
 
-    def __call__(self, windows: Sequence[Window], advance: Advance) -> list[Sums]:
+    def __call__(self, windows: Sequence[Window], advance: Advance) -> list[Scored]:
         requests = []
         for window in windows:
             ids = np.concatenate([window.context, window.target]).tolist()
             start = len(window.context)
             for low, high in zip((0, *window.cuts), window.cuts, strict=False):
                 context, piece = ids[: start + low], ids[start + low : start + high]
-                # Backends file partial results under this key in their response cache; it must tell windows apart.
-                digest = hashlib.sha256(np.asarray([*context, -1, *piece]).tobytes()).hexdigest()
-                requests.append(((f"l2m-eval {digest}", ""), context, piece))
+                requests.append((cache_key(context, piece), context, piece))
         try:
             answers = [answer[0] for answer in self._lm._loglikelihood_tokens(requests)]
         except NotImplementedError as error:
@@ -136,13 +173,15 @@ class PortableScorer:
             raise L2MError(
                 f"model: {type(self._lm).__name__} answered {len(answers)} of {len(requests)} scoring requests"
             )
-        sums = []
+        scored = []
         position = 0
         for window in windows:
-            sums.append(np.asarray(answers[position : position + len(window.cuts)], float))
+            pieces = slice(position, position + len(window.cuts))
+            fed = sum(len(context) + len(piece) for _, context, piece in requests[pieces])
+            scored.append(Scored(np.asarray(answers[pieces], float), fed))
             position += len(window.cuts)
             advance(len(window))
-        return sums
+        return scored
 
 
 class PerTokenScorer:
@@ -153,15 +192,22 @@ class PerTokenScorer:
     def __init__(self, lm: Any):
         self._lm = lm
 
-    def __call__(self, windows: Sequence[Window], advance: Advance) -> list[Sums]:
-        sums = []
+    def __call__(self, windows: Sequence[Window], advance: Advance) -> list[Scored]:
+        scored = []
         for start in range(0, len(windows), self.sequences_at_once):
             batch = windows[start : start + self.sequences_at_once]
             sequences = [np.concatenate([window.context[1:], window.target]) for window in batch]
             for window, log_probs in zip(batch, self._lm.token_log_probs(sequences), strict=True):
-                sums.append(sums_between_cuts(np.asarray(log_probs)[len(window.context) - 1 :], window.cuts))
+                sums = sums_between_cuts(np.asarray(log_probs)[len(window.context) - 1 :], window.cuts)
+                scored.append(Scored(sums, len(window)))
                 advance(len(window))
-        return sums
+        return scored
+
+
+def cache_key(context: Sequence[int], target: Sequence[int]) -> tuple[str, str]:
+    """Under what backends file an answer in the harness' response cache: it must tell windows apart."""
+    digest = hashlib.sha256(np.asarray([*context, -1, *target]).tobytes()).hexdigest()
+    return f"l2m-eval {digest}", ""
 
 
 def sums_between_cuts(log_probs: NDArray[Any], cuts: Sequence[int]) -> Sums:

@@ -1,13 +1,16 @@
-"""Per-token log-probabilities of Hugging Face models, without ever holding the full logits.
+"""Per-token log-probabilities of Hugging Face models: never the full logits, no beginning read twice.
 
 The body (everything below the head) runs once over a batch; the model's own forward is then called on chunks
 of positions with its body replaced by the stored hidden states, so that soft-capping, logit scaling and
-whatever else a head does stay the model's own. Once per model the result is compared with the plain forward;
-where they differ, or the model has no separable body, the plain forward is used.
+whatever else a head does stay the model's own. Windows that begin as another one does are read behind a copy
+of its attention cache. Both ways are compared once per model with the plain forward; where they differ, or
+the model does not allow them, the plain way is used.
 """
 
 from __future__ import annotations
 
+import copy
+import inspect
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,17 +19,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from l2m_eval.scoring.base import Advance, Sums, sums_between_cuts
-from l2m_eval.windows import Window
+from l2m_eval.scoring.base import Advance, Scored, sums_between_cuts
+from l2m_eval.scoring.memory import TokenBudget, is_out_of_memory
+from l2m_eval.windows import Tree, Window, share_beginnings
 
 logger = logging.getLogger(__name__)
 
 # Float32 logits held at a time.
 LOGITS_BYTES = 256 * 2**20
-# Tokens of a batch with --batch_size auto where memory does not say otherwise: beyond it a CPU gains nothing.
-AUTO_TOKENS = {"cpu": 16_384}
 # Padding allowed in a batch, as a share of its tokens; small batches are exempt, their overhead costs more.
 PADDING = 0.05
+# Least length of a context whose state is worth keeping (docs/performance.md).
+SHARED_TOKENS = 64
 
 
 class HuggingFaceScorer:
@@ -36,6 +40,8 @@ class HuggingFaceScorer:
         self._lm = lm
         self._model = _causal_model(lm)
         self._chunked = self._head_can_be_chunked()
+        self._shares_beginnings: bool | None = None  # found out when it is first of use
+        self._budget: TokenBudget | None = None
 
     @staticmethod
     def serves(lm: Any) -> bool:
@@ -44,67 +50,106 @@ class HuggingFaceScorer:
 
         return isinstance(lm, HFLM) and lm.backend == "causal"
 
-    def __call__(self, windows: Sequence[Window], advance: Advance) -> list[Sums]:
-        """Sums between cuts of windows sorted longest first."""
-        results: list[Sums] = []
+    def __call__(self, windows: Sequence[Window], advance: Advance) -> list[Scored]:
+        trees = self._trees(windows)
         budget = self._token_budget(windows)
-        growing = self._lm.batch_size == "auto" and self._lm.device.type != "cpu"
-        while len(results) < len(windows):
-            batch = next_batch(windows[len(results) :], budget)
+        scored: dict[int, Scored] = {}
+        done = 0
+        while done < len(trees):
+            batch = next_batch(trees[done:], budget.tokens)
+            longest = len(batch[0].trunk)
+            budget.before_batch()
             try:
-                scored = self._score(batch)
+                answers = self._score(batch)
             except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error) or len(batch) == 1:
+                if not is_out_of_memory(error):
                     raise
-                budget, growing = max(budget // 2, len(batch[0])), False
-                _release_memory()
-                logger.warning("l2m-eval: out of memory, batches of at most %d tokens from here on", budget)
+                budget.out_of_memory(len(batch), longest)
                 continue
-            results.extend(scored)
-            advance(sum(map(len, batch)))
-            if growing:
-                budget *= 2
-        return results
+            budget.after_batch(len(batch) * longest)
+            scored.update((id(window), answer) for window, answer in answers)
+            done += len(batch)
+            advance(sum(len(window) for window, _ in answers))
+        return [scored[id(window)] for window in windows]
 
-    def _token_budget(self, windows: Sequence[Window]) -> int:
+    def _token_budget(self, windows: Sequence[Window]) -> TokenBudget:
         longest = max(map(len, windows), default=1)
-        if self._lm.batch_size == "auto":
-            return max(longest, AUTO_TOKENS.get(self._lm.device.type, longest))
-        return longest * int(self._lm.batch_size)
+        if self._lm.batch_size != "auto":
+            return TokenBudget(self._lm.device, longest * int(self._lm.batch_size), fixed=True)
+        if self._budget is None:  # an automatic one is kept for the tasks that follow
+            self._budget = TokenBudget(self._lm.device, longest, fixed=False)
+        return self._budget
+
+    def _trees(self, windows: Sequence[Window]) -> list[Tree]:
+        trees = share_beginnings(windows, SHARED_TOKENS)
+        if any(tree.branches for tree in trees):
+            if self._shares_beginnings is None:
+                self._shares_beginnings = self._beginnings_can_be_shared()
+            if not self._shares_beginnings:
+                return [Tree(window) for window in windows]
+        return trees
 
     @torch.no_grad()
-    def _score(self, batch: Sequence[Window]) -> list[Sums]:
-        width = len(batch[0]) - 1  # the last target token is predicted, not read
-        ids = torch.zeros((len(batch), width), dtype=torch.long)  # (B, T), padded on the right
+    def _score(self, trees: Sequence[Tree]) -> list[tuple[Window, Scored]]:
+        """Read trees of one shape side by side."""
+        branches = list(zip(*(tree.branches for tree in trees), strict=True))
+        answers, state = self._read([tree.trunk for tree in trees], keep_state=bool(branches))
+        for windows in branches:
+            answers += self._read(windows, state, len(windows[0].context) - 1)[0]
+        return answers
+
+    def _read(
+        self, windows: Sequence[Window], state: Any = None, known: int = 0, keep_state: bool = False
+    ) -> tuple[list[tuple[Window, Scored]], Any]:
+        """Score windows, longest first, of whose tokens the first `known` are in `state` already."""
+        width = len(windows[0]) - 1 - known  # the last target token is predicted, not read
+        ids = torch.zeros((len(windows), width), dtype=torch.long)  # (B, T), padded on the right
         rows, positions, targets = [], [], []
-        for row, window in enumerate(batch):
-            read = torch.from_numpy(np.concatenate([window.context, window.target[:-1]]))
+        for row, window in enumerate(windows):
+            read = torch.from_numpy(np.concatenate([window.context, window.target[:-1]])[known:])
             ids[row, : len(read)] = read
             rows.append(torch.full((len(window.target),), row))
-            positions.append(torch.arange(len(window.context) - 1, len(read)))
+            positions.append(torch.arange(len(window.context) - 1 - known, len(read)))
             targets.append(torch.from_numpy(window.target))
-        log_probs = self._token_log_probs(ids, torch.cat(rows), torch.cat(positions), torch.cat(targets))
-        sums, start = [], 0
-        for window in batch:
-            sums.append(sums_between_cuts(log_probs[start : start + len(window.target)], window.cuts))
+        log_probs, state = self._token_log_probs(
+            ids,
+            torch.cat(rows),
+            torch.cat(positions),
+            torch.cat(targets),
+            None if state is None else _first_tokens(state, known),
+            keep_state,
+        )
+        answers, start = [], 0
+        for window in windows:
+            sums = sums_between_cuts(log_probs[start : start + len(window.target)], window.cuts)
+            answers.append((window, Scored(sums, len(window) - known)))
             start += len(window.target)
-        return sums
+        return answers, state
 
     def _token_log_probs(
-        self, ids: torch.Tensor, rows: torch.Tensor, positions: torch.Tensor, targets: torch.Tensor
-    ) -> np.ndarray:
-        """log q(target | ids up to position) for P places in a batch (B, T): shape (P,), float32."""
+        self,
+        ids: torch.Tensor,
+        rows: torch.Tensor,
+        positions: torch.Tensor,
+        targets: torch.Tensor,
+        state: Any = None,
+        keep_state: bool = False,
+    ) -> tuple[np.ndarray, Any]:
+        """log q(target | ids up to position) for P places in a batch (B, T): shape (P,), float32; and the state."""
         ids = ids.to(self._lm.device)
         if not self._chunked:
             logits = self._lm._model_call(ids)  # (B, T, V)
             place = (rows.to(logits.device), positions.to(logits.device))
-            return _gathered(logits[place], targets).cpu().numpy()
+            return _gathered(logits[place], targets).cpu().numpy(), None
+        body = _body(self._model)
+        past = {} if state is None else {_state_argument(body): state}
         with self._autocast():
-            output = _body(self._model)(input_ids=ids, use_cache=False)
+            output = body(input_ids=ids, use_cache=keep_state or state is not None, **past)
         hidden = output.last_hidden_state  # (B, T, H)
+        kept = output[_state_argument(body)] if keep_state else None
         selected = hidden[rows.to(hidden.device), positions.to(hidden.device)]  # (P, H)
         kind = type(output)
-        del hidden, output
+        del hidden, output, past, state
         vocabulary = _vocabulary_size(self._model)
         step = max(1, LOGITS_BYTES // (4 * vocabulary))
         pieces = []
@@ -112,7 +157,7 @@ class HuggingFaceScorer:
             for low in range(0, len(selected), step):
                 logits = head(selected[None, low : low + step])[0]  # (p, V)
                 pieces.append(_gathered(logits, targets[low : low + step]))
-        return torch.cat(pieces).cpu().numpy()
+        return torch.cat(pieces).cpu().numpy(), kept
 
     def _autocast(self) -> Any:
         dtype = getattr(self._lm, "mixed_precision_dtype", None)
@@ -128,18 +173,15 @@ class HuggingFaceScorer:
         targets = ids[:, 1:].reshape(-1)
         with torch.no_grad():
             self._chunked = False
-            plain = self._token_log_probs(ids[:, :-1], rows, positions, targets)
+            plain, _ = self._token_log_probs(ids[:, :-1], rows, positions, targets)
             try:
                 self._chunked = True
-                chunked = self._token_log_probs(ids[:, :-1], rows, positions, targets)
+                chunked, _ = self._token_log_probs(ids[:, :-1], rows, positions, targets)
             except Exception as error:  # whatever a model without a separable body does
                 reason = f"{type(error).__name__}: {error}".split("\n")[0]
             else:
-                # Equal arithmetic in another order: float32 agrees to 1e-5, half precision to its own rounding.
-                half = next(self._model.parameters()).dtype in (torch.float16, torch.bfloat16)
-                tolerance = 0.05 if half or self._lm.mixed_precision_dtype else 1e-4
                 difference = float(np.max(np.abs(chunked - plain), initial=0.0))
-                if difference <= tolerance or not np.isfinite(plain).all():
+                if difference <= self._rounding() or not np.isfinite(plain).all():
                     return True
                 reason = f"log-probabilities differ by {difference:.2g}"
         logger.warning(
@@ -149,19 +191,68 @@ class HuggingFaceScorer:
         )
         return False
 
+    def _beginnings_can_be_shared(self) -> bool:
+        """Compare a window read behind the state of another with the same window read whole."""
+        if not self._chunked or _positions_depend_on_length(self._model.config):
+            return False
+        generator = np.random.default_rng(0)
+        trunk, other = generator.integers(0, _vocabulary_size(self._model), (2, 24))
+        branch = Window(trunk[:9], other[:8], tuple(range(1, 9)), "check")
+        try:
+            trunk_window = Window(trunk[:1], trunk[1:], (23,), "check")
+            _, (_, shared) = self._score([Tree(trunk_window, (branch,))])
+            [(_, whole)] = self._score([Tree(branch)])
+        except Exception as error:  # whatever a model without such a cache does
+            logger.info("l2m-eval: no state of a beginning is shared: %s", error)
+            return False
+        return bool(np.max(np.abs(shared.sums - whole.sums)) <= self._rounding())
 
-def next_batch(windows: Sequence[Window], budget: int) -> Sequence[Window]:
-    """The longest run of windows (sorted longest first) within the token budget and little padding."""
-    width = len(windows[0])
+    def _rounding(self) -> float:
+        """By how much equal arithmetic in another order may differ: float32 agrees to 1e-5, half precision less."""
+        half = next(self._model.parameters()).dtype in (torch.float16, torch.bfloat16)
+        return 0.05 if half or self._lm.mixed_precision_dtype else 1e-4
+
+
+def next_batch(trees: Sequence[Tree], budget: int) -> Sequence[Tree]:
+    """The longest run of trees (of one shape, or windows longest first) within the budget and little padding."""
+    width, shape = len(trees[0].trunk), trees[0].shape
     tokens = count = 0
-    for window in windows:
+    for tree in trees:
         padded = (count + 1) * width
-        wasteful = tokens + len(window) < (1 - PADDING) * padded
-        if count and (padded > budget or (wasteful and padded > budget // 8)):
+        wasteful = tokens + len(tree.trunk) < (1 - PADDING) * padded
+        if count and (tree.shape != shape or padded > budget or (wasteful and padded > budget // 8)):
             break
-        tokens += len(window)
+        tokens += len(tree.trunk)
         count += 1
-    return windows[:count]
+    return trees[:count]
+
+
+def _first_tokens(state: Any, count: int) -> Any:
+    """An attention cache as it was after its first `count` tokens; nothing is copied, the cache stays as it is.
+
+    Raises:
+        TypeError: a layer that does not keep all tokens, from which no earlier state can be had.
+    """
+    from transformers.cache_utils import DynamicLayer
+
+    earlier = copy.copy(state)
+    earlier.layers = [copy.copy(layer) for layer in state.layers]
+    for layer in earlier.layers:
+        if type(layer) is not DynamicLayer:
+            raise TypeError(f"{type(layer).__name__} does not keep all tokens")
+        layer.keys, layer.values = layer.keys[..., :count, :], layer.values[..., :count, :]
+    return earlier
+
+
+def _state_argument(body: Any) -> str:
+    """What transformers calls the cache: `past_key_values` until 5.23."""
+    return "cache" if "cache" in inspect.signature(body.forward).parameters else "past_key_values"
+
+
+def _positions_depend_on_length(config: Any) -> bool:
+    """Whether the rotary frequencies follow the length of the input, so that a beginning has no state of its own."""
+    parameters = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    return any(kind in str(parameters) for kind in ("dynamic", "longrope"))
 
 
 def _gathered(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -217,12 +308,3 @@ def _head_alone(model: Any, kind: Any) -> Iterator[Callable[[torch.Tensor], torc
         yield head
     finally:
         model._modules[name] = body
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
-
-
-def _release_memory() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -167,13 +167,13 @@ class Encoder:
 
 
 def _room(lm: Any) -> int:
-    """Tokens that fit behind the prefix. The hf backend does not feed the last target token, others count it."""
-    limit = int(lm.max_length)
-    return limit if _feeds_all_but_last(lm) else limit - 1
+    """Tokens that fit behind the prefix.
 
-
-def _feeds_all_but_last(lm: Any) -> bool:
-    return any(kind.__name__ == "HFLM" for kind in type(lm).__mro__)
+    The hf backend does not feed the last target token, others count it; vLLM also wants room for the token it
+    generates behind the prompt, for which API backends have lowered their `max_length` already.
+    """
+    kinds = {kind.__name__ for kind in type(lm).__mro__}
+    return int(lm.max_length) - (0 if "HFLM" in kinds else 2 if "VLLM" in kinds else 1)
 
 
 def _vocabulary_size(lm: Any) -> int | None:
