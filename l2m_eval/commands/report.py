@@ -44,8 +44,8 @@ def add_parser(commands: Any) -> None:
         action="append",
         default=[],
         metavar="MODEL=STATE",
-        help="history state of a model: a configuration (file, folder, hub id), or a formula in L such as "
-        "MODEL='formula:3072*min(L,63)'; may be repeated",
+        help="history state of a model: its folder, config.json, hub id, or a formula in L such as "
+        "'MODEL=3072*min(L, 63)'; may be repeated",
     )
     parser.add_argument(
         "--reference",
@@ -59,6 +59,10 @@ def add_parser(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Write the report and print the page's path."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise L2MError(f"report: {error}; pip install 'l2m-eval[figures]'") from error
     from l2m_eval.report.build import Options, make_report, write_report
     from l2m_eval.results import load_results
 
@@ -80,14 +84,12 @@ def run(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _state(given: str) -> tuple[str, Any]:
+def _state(given: str) -> tuple[str, str]:
     label, equals, what = given.partition("=")
     if not equals or not label or not what:
         raise L2MError(
-            f"state: {given!r} is not accepted; give MODEL=CONFIGURATION or MODEL=formula:EXPRESSION"
+            f"state: {given!r} is not accepted; give MODEL=STATE, the model's label before the sign"
         )
-    if what.startswith("formula:"):
-        return label, {"formula": what.removeprefix("formula:")}
     return label, what
 
 

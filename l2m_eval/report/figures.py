@@ -188,7 +188,11 @@ def refuse_incompatible(shown: Sequence[Shown[SavedBipartiteCurve]], unit: str =
         ]
         if first.results is not None and s.results is not None:
             pairs.append(
-                ("correction", first.results.settings.get("correction"), s.results.settings.get("correction"))
+                (
+                    "correction",
+                    first.results.settings.get("correction") or "none",
+                    s.results.settings.get("correction") or "none",
+                )
             )
         for setting, ours, theirs in pairs:
             if ours != theirs:

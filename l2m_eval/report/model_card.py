@@ -227,12 +227,11 @@ def _dataset(one: Results) -> dict[str, Any]:
             "dataset_split": split,
         }
     if first.startswith("hub:"):
-        subset, split = settings.get("subset"), settings.get("split")
         return {
             "dataset_type": first.removeprefix("hub:"),
             "dataset_name": name,
-            "dataset_config": subset,
-            "dataset_split": split,
+            "dataset_config": settings.get("subset"),
+            "dataset_split": settings.get("split"),
         }
     kind = "known-process" if first == "process" else "text-files"
     return {"dataset_type": kind, "dataset_name": name}

@@ -91,11 +91,11 @@ def bipartite_groups(selection: Selection) -> list[Group[SavedBipartiteCurve]]:
     for corpus, members in _by_corpus(selection, lambda r: bool(r.bipartite)):
         names = list(dict.fromkeys(curve.name for one in members for curve in one.bipartite))
         for name in names:
-            corrections = list(dict.fromkeys(one.settings.get("correction") for one in members))
+            corrections = list(dict.fromkeys(one.settings.get("correction") or "none" for one in members))
             for correction in corrections:
                 shown = _shown(
                     selection,
-                    [one for one in members if one.settings.get("correction") == correction],
+                    [one for one in members if (one.settings.get("correction") or "none") == correction],
                     lambda r, name=name: next((c for c in r.bipartite if c.name == name), None),  # type: ignore[misc]
                 )
                 marked = f"-{correction}" if len(corrections) > 1 else ""

@@ -42,19 +42,19 @@ def named_states(given: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[st
     """States by label, checked against the models of the report.
 
     Args:
-        given: From labels to states, or to what `l2m_eval.history_state.history_state_size` takes.
+        given: From labels to states, or to their names as `l2m_eval.history_state.sources` reads them.
         labels: Of the report's models.
 
     Raises:
-        L2MError: a label that no model has, or as `history_state_size`.
+        L2MError: a label that no model has, or as `l2m_eval.history_state.sources.named_history_state`.
     """
-    from l2m_eval.history_state import history_state_size
+    from l2m_eval.history_state.sources import named_history_state
 
     found = {}
     for label, state in given.items():
         if label not in labels:
             raise L2MError(f"state: no model is called {label!r} here; give one of {', '.join(labels)}")
         if not isinstance(state, HistoryState):
-            state = history_state_size(state, [2**k for k in range(21)], name=label)
+            state = named_history_state(str(state), [2**k for k in range(21)], label=label)
         found[label] = state
     return found

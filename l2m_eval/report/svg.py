@@ -7,7 +7,7 @@ import io
 import re
 from typing import Any
 
-from l2m_eval.report.style import COLOURS, INK, PALE
+from l2m_eval.report.style import COLOURS, INK, PALE, drawing
 
 _VARIABLES = {INK: "currentColor", PALE: "var(--pale)"} | {
     colour: f"var(--series-{number})" for number, colour in enumerate(COLOURS)
@@ -17,7 +17,8 @@ _VARIABLES = {INK: "currentColor", PALE: "var(--pale)"} | {
 def svg_text(figure: Any) -> str:
     """The figure as an SVG document, the same bytes for the same figure: no date, no comments."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    with drawing():  # identifiers are hashed with its salt
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)  # texts are repeated there beside their outlines
     return re.sub(r"\n\s*\n+", "\n", text)

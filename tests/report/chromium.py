@@ -57,7 +57,7 @@ class Browser:
                 "about:blank",
             ],
             close_fds=False,
-            preexec_fn=wire,
+            preexec_fn=wire,  # noqa: PLW1509 - it calls nothing but dup2 and close
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
@@ -131,7 +131,11 @@ class Page:
 
     def resize(self, width: int, height: int = 900) -> None:
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
         )
 
     def prefer(self, scheme: str = "light", media: str = "screen") -> None:
