@@ -15,7 +15,16 @@ def check_task(kind: str, metadata: Mapping[str, Any]) -> None:
     """
     from l2m_eval import settings
     from l2m_eval.corpora import check_corpus
+    from l2m_eval.whole_documents import check_whole_documents
 
     if kind.endswith("BipartiteTask"):
         bipartite = settings.read_settings(settings.BipartiteSettings, metadata)
         check_corpus(bipartite, longest=bipartite.longest)
+    elif kind.endswith("PositionTask"):
+        position = settings.read_settings(settings.PositionSettings, metadata)
+        check_corpus(position, longest=position.longest)
+    elif kind.endswith("GeneratedTask"):
+        generated = settings.read_settings(settings.GeneratedSettings, metadata)
+        check_corpus(generated, longest=generated.longest)
+    elif kind.endswith("TwoPointTask"):
+        check_whole_documents(settings.read_settings(settings.TwoPointSettings, metadata))

@@ -122,7 +122,7 @@ def position_bins(longest: int) -> tuple[PositionBin, ...]:
     if len(starts) > 2 and 2 * (longest - starts[-1] + 1) < starts[-1]:
         starts.pop()
     ends = [start - 1 for start in starts[1:]] + [int(longest)]
-    width = len(str(longest))
+    width = max(4, len(str(longest)))
     return tuple(
         PositionBin(f"{a:0{width}d}" if a == b else f"{a:0{width}d}-{b:0{width}d}", a, b)
         for a, b in zip(starts, ends, strict=True)

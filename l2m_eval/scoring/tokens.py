@@ -64,6 +64,11 @@ class Encoder:
         self._tokens: dict[tuple[Chunk, int], Tokens] = {}
         self._entropies: dict[tuple[tuple[Chunk, ...], int], Entropy] = {}
 
+    @property
+    def rank(self) -> int:
+        """Of this process in a distributed run; 0 is the main one."""
+        return int(getattr(self._lm, "rank", 0))
+
     def tokens(self, chunk: Chunk, count: int) -> Tokens:
         """The first `count` tokens of a chunk.
 
@@ -128,7 +133,7 @@ class Encoder:
 
     def note(self, message: str) -> None:
         """Tell the user something about this model once, however many documents it concerns."""
-        if message not in self._notes and getattr(self._lm, "rank", 0) == 0:
+        if message not in self._notes and self.rank == 0:
             logger.warning("l2m-eval: %s", message)
         self._notes.add(message)
 

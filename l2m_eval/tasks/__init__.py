@@ -1,5 +1,8 @@
 """The harness Task classes: documents → requests to a model → records → metrics."""
 
 from l2m_eval.tasks.bipartite import BipartiteTask
+from l2m_eval.tasks.generated import GeneratedTask
+from l2m_eval.tasks.position import PositionTask
+from l2m_eval.tasks.two_point import TwoPointTask
 
-__all__ = ["BipartiteTask"]
+__all__ = ["BipartiteTask", "GeneratedTask", "PositionTask", "TwoPointTask"]

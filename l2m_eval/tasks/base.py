@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -287,6 +288,13 @@ def sample_block(sample: Sample, documents: int, pairing: str) -> dict[str, Any]
         "source_documents_too_short": sample.too_short,
         "pairs": pairing,
     }
+
+
+def finite_or_none(value: Any) -> Any:
+    """A number, or nested lists of them, as the results carry it: null where it is not known."""
+    if isinstance(value, (list, tuple)):
+        return [finite_or_none(item) for item in value]
+    return value if math.isfinite(value) else None
 
 
 def deviation(value: float, exact: float, standard_error: float) -> float:

@@ -32,8 +32,8 @@ def test_bins_double_and_carry_names_that_sort():
     assert names[:4] == ["0001", "0002-0003", "0004-0007", "0008-0015"]
     assert names[-1] == "4096-8192"  # position 8192 is not a bin of its own
     assert names == sorted(names)
-    assert [b.name for b in position_bins(15)] == ["01", "02-03", "04-07", "08-15"]
-    assert [b.name for b in position_bins(1)] == ["1"]
+    assert [b.name for b in position_bins(15)] == ["0001", "0002-0003", "0004-0007", "0008-0015"]
+    assert [b.name for b in position_bins(1)] == ["0001"]
 
 
 @given(st.integers(1, 10_000))

@@ -1,0 +1,100 @@
+"""``l2m_two_point_generated``: does the model's own text have the long-range statistics of the corpus?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from l2m_eval import plugin
+from l2m_eval.corpora import Sample, draw_sample
+from l2m_eval.errors import L2MError
+from l2m_eval.estimators.token_sequences import TokenSequences
+from l2m_eval.estimators.two_point import TwoPointCurve
+from l2m_eval.measurements.generated import SampleRequest
+from l2m_eval.measurements.two_point import fitting_distances, two_point_curve
+from l2m_eval.settings import GeneratedSettings
+from l2m_eval.tasks.base import NAN, MeasurementTask, Metric, chunk_docs, sample_block
+from l2m_eval.tasks.two_point import (
+    DIGITS,
+    curve_block,
+    curve_metrics,
+    curve_warnings,
+    exact_curve,
+    metric_names,
+)
+
+GENERATED, CORPUS = "two_point_generated", "two_point"
+
+
+class GeneratedTask(MeasurementTask):
+    """The curve of samples from the model beside that of as many chunks of the corpus, each as long."""
+
+    settings_class = GeneratedSettings
+    OUTPUT_TYPE = plugin.SAMPLING_REQUEST_TYPE
+
+    @cached_property
+    def sample(self) -> Sample:
+        return draw_sample(self.settings, self.settings.longest, self.seed, pairing="none")
+
+    @cached_property
+    def docs(self) -> list[dict[str, Any]]:
+        return chunk_docs(self.sample)
+
+    def request(self, doc: Mapping[str, Any], measured: set[int]) -> SampleRequest:
+        chunk = self.sample.chunks[self.sample.measured[doc["index"]]]
+        return SampleRequest(self.settings, chunk, doc["index"], self.seed)
+
+    def own_terms(self, doc: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, float]:
+        distances = fitting_distances(self.settings, self.settings.length)
+        exact = self.process is not None
+        names = metric_names(GENERATED, distances, exact=exact) + metric_names(CORPUS, distances, exact=exact)
+        names += [f"two_point_gap@{d:0{DIGITS}d}" for d in distances]
+        return dict.fromkeys(names, NAN) | {"generated_tokens": float(len(record["generated"]))}
+
+    def has_standard_error(self, name: str) -> bool:
+        return super().has_standard_error(name) and name != "generated_tokens"
+
+    def measure(
+        self, docs: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]
+    ) -> tuple[dict[str, Metric], dict[str, Any]]:
+        lengths = [len(record["generated"]) for record in records]
+        distances = fitting_distances(self.settings, self.settings.length)
+        if max(lengths) <= distances[-1]:
+            raise L2MError(
+                f"distances: {distances[-1]} is too long; the longest of the model's texts has {max(lengths)} "
+                "tokens; give shorter distances"
+            )
+        curves = {
+            GENERATED: self._curve([r["generated"] for r in records], list(range(len(docs))), distances),
+            CORPUS: self._curve([r["corpus"] for r in records], [doc["source"] for doc in docs], distances),
+        }
+        metrics, blocks = {}, []
+        for name, curve in curves.items():
+            exact = exact_curve(self.process, curve)
+            metrics.update(curve_metrics(name, curve, exact))
+            blocks.append(curve_block(name, curve, exact))
+            for warning in curve_warnings(name, curve):
+                self.warn(warning)
+        generated, corpus = curves[GENERATED], curves[CORPUS]
+        # the samples and the corpus are independent of each other
+        errors = np.hypot(generated.standard_error, corpus.standard_error)
+        for d, gap, error in zip(distances, generated.mi - corpus.mi, errors, strict=True):
+            metrics[f"two_point_gap@{d:0{DIGITS}d}"] = Metric(float(gap), float(error))
+        metrics["generated_tokens"] = Metric(float(np.mean(lengths)))
+        block = {
+            "schema": "l2m-eval/two_point/1",
+            "settings": {**self.settings_block(), "distances": list(distances)},
+            "sample": sample_block(self.sample, len(docs), "none")
+            | {"tokens": int(sum(len(r["corpus"]) for r in records)), "generated_tokens": int(sum(lengths))},
+            "curves": blocks,
+        }
+        return metrics, block
+
+    def _curve(
+        self, documents: Sequence[Sequence[int]], clusters: Sequence[int], distances: Sequence[int]
+    ) -> TwoPointCurve:
+        sequences = TokenSequences.from_documents([np.asarray(d, np.int64) for d in documents])
+        return two_point_curve(sequences, distances, clusters, self.settings, self.seed)
