@@ -1,11 +1,17 @@
-"""The portable scorer against a real HTTP server that speaks the completions API (echo and logprobs)."""
+"""Scoring through a real HTTP server that speaks the completions API (echo and logprobs)."""
 
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 import torch
+
+from l2m_eval.errors import L2MError
+from l2m_eval.scoring.api import CompletionsScorer
+from l2m_eval.scoring.base import PortableScorer, choose_scorer, score_requests
+from l2m_eval.windows import Window
 
 TASK = "l2m_bipartite_text"
 METADATA = {"documents": 4, "lengths": [4, 8, 16, 32]}
@@ -20,11 +26,20 @@ def server(tiny_llama):
     lock = threading.Lock()
 
     class Completions(BaseHTTPRequestHandler):
+        prompts_seen = 0
+        spoil = None  # a function that changes each answer's token_logprobs
+        failures = 0  # requests to refuse before the next is answered
+
         def do_POST(self):
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             assert request["echo"]
             prompts = request["prompt"]
             prompts = prompts if isinstance(prompts[0], list) else [prompts]
+            if Completions.failures:
+                Completions.failures -= 1
+                self.send_error(503)
+                return
+            Completions.prompts_seen += len(prompts)
             choices = []
             for index, prompt in enumerate(prompts):
                 with lock, torch.no_grad():
@@ -43,7 +58,10 @@ def server(tiny_llama):
                         },
                     }
                 )
-            body = json.dumps({"choices": choices}).encode()
+            for choice in choices if Completions.spoil else []:
+                logprobs = choice["logprobs"]
+                logprobs["token_logprobs"] = Completions.spoil(logprobs["token_logprobs"])
+            body = json.dumps({"choices": choices[::-1]}).encode()  # their order is in `index`
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -55,15 +73,126 @@ def server(tiny_llama):
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Completions)
     threading.Thread(target=http.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{http.server_port}/v1/completions"
+    Completions.url = f"http://127.0.0.1:{http.server_port}/v1/completions"
+    yield Completions
     http.shutdown()
+
+
+@pytest.fixture
+def api(server, tiny_llama):
+    """The harness' own backend for it, batches of two, four requests at a time."""
+    from lm_eval.models.openai_completions import LocalCompletionsAPI
+
+    def make(**arguments):
+        defaults = {"num_concurrent": 4, "batch_size": 2, "max_length": 129, "max_retries": 3}
+        return LocalCompletionsAPI(
+            base_url=server.url,
+            model="tiny",
+            tokenizer=str(tiny_llama),
+            tokenizer_backend="huggingface",
+            **{**defaults, **arguments},
+        )
+
+    server.prompts_seen, server.spoil, server.failures = 0, None, 0
+    yield make
+    server.spoil, server.failures = None, 0
+
+
+def windows(count=9, seed=0):
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(count):
+        context = np.concatenate([[0], rng.integers(2, 320, rng.integers(0, 20))])
+        target = rng.integers(2, 320, rng.integers(4, 30))
+        found.append(Window(context, target, (1, 3, len(target)), "a window"))
+    return found
+
+
+def no_bar(_tokens):
+    pass
+
+
+@pytest.mark.parametrize("concurrent", [1, 4])
+def test_one_request_gives_all_sums_of_a_window(api, server, concurrent):
+    lm, many = api(num_concurrent=concurrent), windows()
+    scorer = choose_scorer(lm)
+    assert isinstance(scorer, CompletionsScorer)
+    answers = scorer(many, no_bar)
+    assert server.prompts_seen == len(many)
+    assert [scored.tokens for scored in answers] == [len(window) for window in many]
+    for window, one, other in zip(many, answers, PortableScorer(lm)(many, no_bar), strict=True):
+        assert one.sums == pytest.approx(other.sums, abs=1e-4)  # float32 server, other prompts
+        assert other.tokens == sum(len(window.context) + cut for cut in window.cuts)
+    assert server.prompts_seen == 4 * len(many)
+
+
+def test_the_harness_reads_answers_its_own_way_afterwards(api):
+    lm = api()
+    choose_scorer(lm)(windows(2), no_bar)
+    [(value, greedy)] = lm._loglikelihood_tokens([(("", ""), [0, 5], [6, 7])])
+    assert value < 0
+    assert greedy in (False, True)
+
+
+def test_refused_requests_are_tried_again(api, server):
+    expected = choose_scorer(api())(windows(2), no_bar)
+    server.failures = 2
+    again = choose_scorer(api(num_concurrent=1))(windows(2), no_bar)
+    assert [scored.sums.tolist() for scored in again] == [scored.sums.tolist() for scored in expected]
+
+
+@pytest.mark.parametrize("concurrent", [1, 4])
+def test_a_server_that_keeps_refusing_gets_one_sentence(api, server, concurrent):
+    server.failures = 10**6
+    with pytest.raises(L2MError, match=r"base_url: no answer from http.* after 2 attempts: .*503"):
+        choose_scorer(api(num_concurrent=concurrent, max_retries=2))(windows(1), no_bar)
+
+
+def test_an_answer_without_the_generated_token_is_enough(api, server):
+    expected = choose_scorer(api())(windows(3), no_bar)
+    server.spoil = lambda log_probs: log_probs[:-1]
+    for one, other in zip(expected, choose_scorer(api())(windows(3), no_bar), strict=True):
+        assert one.sums == pytest.approx(other.sums)
+
+
+SPOILT = {
+    "only what was generated": (lambda lp: lp[-1:], "answered a prompt of .* tokens with 1 log-prob"),
+    "a truncated prompt": (
+        lambda lp: lp[:3],
+        r"answered a prompt of .* tokens with 3 log-prob.*\(a window\)",
+    ),
+    "none at all": (lambda lp: None, "answered a prompt of .* tokens with 0 log-probabilities"),
+    "gaps": (lambda lp: [*lp[:-3], None, *lp[-2:]], r"left log-probabilities out of its answer \(a window\)"),
+}
+
+
+@pytest.mark.parametrize("concurrent", [1, 4])
+@pytest.mark.parametrize("kind", SPOILT)
+def test_answers_without_what_is_needed_get_one_sentence(api, server, kind, concurrent):
+    server.spoil, message = SPOILT[kind]
+    with pytest.raises(L2MError, match=message):
+        choose_scorer(api(num_concurrent=concurrent))(windows(3), no_bar)
+
+
+def test_a_window_over_the_servers_context_is_an_error_before_any_request(api, server):
+    class Request:
+        windows = (Window(np.zeros(1, np.int64), np.ones(129, np.int64), (129,), "a long one"),)
+
+        def plan(self, _encoder):
+            return self
+
+    with pytest.raises(
+        L2MError, match="window of a long one has 130 tokens with its prefix, the model reads 128"
+    ):
+        score_requests(api(), [Request()], progress=False)
+    assert server.prompts_seen == 0
 
 
 def test_an_api_gives_the_curve_of_the_model_behind_it(lm_eval, server, tiny_llama, text_folder):
     metadata = {**METADATA, "corpus": f"{text_folder}/*.txt"}
     api = lm_eval(
         "--model", "local-completions",
-        "--model_args", f"model=tiny,tokenizer={tiny_llama},base_url={server},num_concurrent=4,max_length=129",
+        "--model_args", f"model=tiny,tokenizer={tiny_llama},base_url={server.url},num_concurrent=4,max_length=129",
         "--batch_size", "2", "--tasks", TASK, metadata=metadata,
     )  # fmt: skip
     assert api.code == 0, api.stderr
@@ -81,7 +210,7 @@ def test_an_api_gives_the_curve_of_the_model_behind_it(lm_eval, server, tiny_lla
 def test_a_length_that_the_api_would_truncate_is_refused(lm_eval, server, tiny_llama, text_folder):
     run = lm_eval(
         "--model", "local-completions",
-        "--model_args", f"model=tiny,tokenizer={tiny_llama},base_url={server},max_length=33",
+        "--model_args", f"model=tiny,tokenizer={tiny_llama},base_url={server.url},max_length=33",
         "--tasks", TASK, metadata={**METADATA, "corpus": f"{text_folder}/*.txt"},
     )  # fmt: skip
     assert run.code != 0
@@ -90,7 +219,7 @@ def test_a_length_that_the_api_would_truncate_is_refused(lm_eval, server, tiny_l
 
 def test_a_chat_only_api_gets_one_sentence(lm_eval, server, text_folder):
     run = lm_eval(
-        "--model", "local-chat-completions", "--model_args", f"model=tiny,base_url={server}",
+        "--model", "local-chat-completions", "--model_args", f"model=tiny,base_url={server.url}",
         "--apply_chat_template", "--tasks", TASK, metadata={**METADATA, "corpus": f"{text_folder}/*.txt"},
     )  # fmt: skip
     assert run.code != 0
@@ -101,7 +230,7 @@ def test_a_chat_only_api_gets_one_sentence(lm_eval, server, text_folder):
 def test_an_api_that_splits_text_itself_is_refused(lm_eval, server, tiny_llama, text_folder):
     run = lm_eval(
         "--model", "local-completions",
-        "--model_args", f"model=tiny,tokenizer={tiny_llama},base_url={server},tokenized_requests=False",
+        "--model_args", f"model=tiny,tokenizer={tiny_llama},base_url={server.url},tokenized_requests=False",
         "--tasks", TASK, metadata={**METADATA, "corpus": f"{text_folder}/*.txt"},
     )  # fmt: skip
     assert run.code != 0
