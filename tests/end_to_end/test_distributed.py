@@ -21,15 +21,19 @@ def numbers(found, path=""):
     return {path: float(found)} if isinstance(found, (int, float)) else {}
 
 
-@pytest.mark.parametrize("task", ["l2m_bipartite_text"])
+SETTINGS = {
+    # Partners are measured by the other process.
+    "l2m_bipartite_text": {"lengths": [8, 16, 32, 64], "resamples": 100},
+    "l2m_position_nll_text": {"length": 64, "resamples": 100},
+}
+
+
+@pytest.mark.parametrize(
+    "task", [*SETTINGS][:1] + [pytest.param(t, marks=pytest.mark.slow) for t in [*SETTINGS][1:]]
+)
 def test_two_processes_give_the_numbers_of_one(tiny_llama, text_folder, tmp_path, task):
-    """Documents that two processes do not share evenly, with partners on the other process."""
-    metadata = {
-        "corpus": f"{text_folder}/*.txt",
-        "documents": 7,
-        "lengths": [8, 16, 32, 64],
-        "resamples": 100,
-    }
+    """Seven documents, which two processes do not share evenly."""
+    metadata = {"corpus": f"{text_folder}/*.txt", "documents": 7, **SETTINGS[task]}
     found = {}
     for processes in (1, 2):
         output = tmp_path / f"{processes}.json"

@@ -447,3 +447,42 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_found_out(tiny_llama):
     lm.tokenizer.add_tokens(["zebra"])
     with pytest.raises(L2MError, match=r"gives token id 320 .*, the model knows 320 tokens"):
         Encoder(lm).encode("a zebra", "document")
+
+
+PLACEMENTS = {
+    "parallelize": {"parallelize": True},
+    "one place": {"device_map": {"": "cpu"}},
+    # Weights that are loaded from disk whenever their layer runs: hooks around every module, head included.
+    "layers and head on disk": {
+        "device_map": {
+            "model.embed_tokens": "cpu",
+            "model.rotary_emb": "cpu",
+            "model.layers.0": "cpu",
+            "model.layers.1": "disk",
+            "model.norm": "disk",
+            "lm_head": "disk",
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_a_model_that_is_spread_by_a_device_map_gives_the_same_scores(
+    tiny_llama, lm, tmp_path, placement, monkeypatch
+):
+    monkeypatch.setattr(huggingface, "SHARED_TOKENS", 3)
+    spread = HFLM(
+        pretrained=str(tiny_llama),
+        device="cpu",
+        batch_size=4,
+        dtype="float32",
+        offload_folder=str(tmp_path),
+        **PLACEMENTS[placement],
+    )
+    windows = bipartite_windows(4, (8, 16, 32, 64), 320)
+    scorer = HuggingFaceScorer(spread)
+    for one, other in zip(sums_of(HuggingFaceScorer(lm), windows), sums_of(scorer, windows), strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+    assert scorer._chunked
+    assert scorer._shares_beginnings
+    assert type(scorer._model.model).__name__ == "LlamaModel"  # the body is back in its place
