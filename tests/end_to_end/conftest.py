@@ -63,3 +63,34 @@ def lm_eval(tmp_path_factory):
         return Run(done.returncode, done.stdout, done.stderr, output)
 
     return run
+
+
+@dataclass
+class Evaluation:
+    """What `simple_evaluate` gave for one task, in this process."""
+
+    metrics: dict[str, float]
+    block: dict[str, Any]
+    samples: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def evaluate():
+    """Run one task through the harness' Python entry, in this process: no start-up for every case."""
+    from lm_eval import simple_evaluate
+
+    def run(model: Any, task: str, limit: int | None = None, **metadata: Any) -> Evaluation:
+        answer = simple_evaluate(
+            model=model, tasks=[task], limit=limit, metadata=metadata, bootstrap_iters=0, log_samples=True
+        )
+        return Evaluation(
+            {
+                key.removesuffix(",none"): value
+                for key, value in answer["results"][task].items()
+                if isinstance(value, float)  # "N/A" is the harness' word for no standard error
+            },
+            answer["configs"][task]["l2m"],
+            answer["samples"][task],
+        )
+
+    return run
