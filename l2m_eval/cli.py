@@ -11,11 +11,11 @@ import traceback
 from collections.abc import Sequence
 
 from l2m_eval import __version__
-from l2m_eval.commands import EXIT_CODES, Parser, model_card, report, state, tasks
+from l2m_eval.commands import EXIT_CODES, Parser, check, model_card, report, state, tasks
 from l2m_eval.errors import L2MError
 
 # Each has add_parser(commands); see `l2m_eval.commands`. In the order of --help.
-COMMANDS = (state, report, model_card, tasks)
+COMMANDS = (state, check, report, model_card, tasks)
 
 DESCRIPTION = """\
 Mutual-information scaling of language models. The measurements themselves are tasks of lm-evaluation-harness:
@@ -57,6 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+    except Exception:  # a fault of ours; Python's own exit code for it would read as "violated"
+        traceback.print_exc()
+        print("l2m-eval: error: unexpected, see above; please report it", file=sys.stderr)
+        return 3
 
 
 if __name__ == "__main__":

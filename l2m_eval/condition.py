@@ -16,9 +16,10 @@ is bounded by its size (Theorem 5.2). Arrays in, sentences and numbers out; no m
     The verdict in words, with its numbers.
 ``numbers``
     Of ``single-model``: ``gamma``, ``beta``, ``beta_interval``, ``beta_of``, ``margin``, ``margin_error``,
-    ``margin_interval``, ``growth`` (words), ``state_source``, ``saturation_length``, and, with a vocabulary or a
-    constant, ``horizon`` (``length``, ``interval``, ``until`` in tokens, ``never`` the fraction of resamples that
-    never cross, ``assumption``) and ``utilisation`` (``lengths``, ``capacity`` in nats, ``values``, ``errors``).
+    ``margin_interval``, ``growth`` (words), ``state_source``, ``saturation_length``, ``constant_part`` and
+    ``slope_per_token`` (elements), ``horizon`` (``length``, ``interval``, ``until`` in tokens, ``never`` the fraction
+    of resamples that never cross, ``assumption``) and, with a measured curve, ``utilisation`` (``lengths``,
+    ``elements`` of the state after the left block, ``capacity`` in nats, ``values``, ``errors``).
     Of ``series``: ``delta``, ``delta_error``, ``beta``, ``beta_interval``, ``beta_of``, ``margin``,
     ``margin_interval``, ``members``.
     Of ``mi-capability``: ``unit``, ``lengths``, ``ratios``, ``errors``, ``trend``, ``trend_error``,
@@ -47,8 +48,10 @@ SCHEMA = "l2m-eval/check/1"
 SATISFIED, VIOLATED, INCONCLUSIVE, ERROR = "satisfied", "violated", "inconclusive", "error"
 EXIT_CODES = {SATISFIED: 0, VIOLATED: 1, INCONCLUSIVE: 2, ERROR: 3}
 _NORMAL_95 = 1.959963984540054
-# A crossing beyond this many tokens is reported as none.
-_FARTHEST = 1e18
+# A crossing beyond this many tokens is reported as none. Far beyond any text: a fixed state of many bits against a
+# law of small exponent is crossed late, and that is still not never.
+_FARTHEST = 1e36
+_PER_DECADE = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +69,7 @@ class ScalingLaw:
         replicates: Amplitude and exponent of each bootstrap resample, shape (R, 2).
         ratio: Total length over the left block's: the state that has to carry the information is that after
             L / ratio tokens.
+        error: Standard error of β; that of `replicates`, or of the interval's width, when None.
     """
 
     amplitude: float
@@ -75,6 +79,7 @@ class ScalingLaw:
     amplitude_interval: Interval | None = None
     replicates: Array | None = None
     ratio: float = 2.0
+    error: float | None = None
 
     @classmethod
     def from_fit(cls, fit: Any, of: str, ratio: float = 2.0) -> ScalingLaw:
@@ -87,6 +92,7 @@ class ScalingLaw:
             tuple(fit.amplitude_interval),
             np.asarray(fit.replicates, float),
             ratio,
+            float(fit.exponent_error),
         )
 
     @property
@@ -101,6 +107,8 @@ class ScalingLaw:
     @property
     def exponent_error(self) -> float:
         """Standard error of β; 0 where no uncertainty is known."""
+        if self.error is not None:
+            return self.error
         if self.replicates is not None:
             betas = _finite_rows(self.replicates)[:, 1]
             return float(np.std(betas, ddof=1)) if len(betas) > 1 else math.nan
@@ -166,7 +174,7 @@ class Horizon:
     """Where the law of the data reaches the most that a state can pass on.
 
     Attributes:
-        length: Total length in tokens; inf where it never does (or beyond 10^18 tokens).
+        length: Total length in tokens; inf where it never does (or beyond 10^36 tokens).
         interval: 95 % interval from the resamples, either end may be inf.
         until: Where a growing state overtakes the law again, in tokens; inf where it does not.
         never: Fraction of resamples whose curve never reaches it.
@@ -246,7 +254,8 @@ def check_model(
     Args:
         state: History state of the model.
         law: Mutual information of the data. That of a weaker model understates the data's.
-        vocabulary: Number of tokens M; with it the bound of Theorem 5.2 is evaluated as well.
+        vocabulary: Number of tokens M, for the bound of Theorem 5.2; that of the state when None, and without
+            either the term log M, a dozen nats, is left out.
         nats_per_element: A calibrated constant C for the bound, instead of the precision of the elements.
         curve: Measured points, whose share of the capacity is reported.
 
@@ -269,35 +278,39 @@ def check_model(
         "growth": growth.sentence,
         "state_source": state.source,
         "saturation_length": growth.saturation_length,
+        "constant_part": growth.constant_part,
+        "slope_per_token": growth.slope_per_token,
     }
+    data = f"the mutual information of the data, {law.describe()}"
     how = {
-        SATISFIED: "at least as fast as",
-        VIOLATED: "more slowly than",
-        INCONCLUSIVE: "at a rate that cannot be told apart from that of",
+        SATISFIED: f", at least as fast as {data}",
+        VIOLATED: f", while {data.replace(', L^', ' grows like L^', 1)}",
+        INCONCLUSIVE: f"; whether that is fast enough for {data}, cannot be told",
     }[status]
     sentence = (
-        f"{status.capitalize()}: the history state of {state.model} {growth.sentence}; that is {how} the mutual "
-        f"information of the data, {law.describe()}: γ - β = {_number_with_error(margin, law.exponent_error)}."
+        f"{status.capitalize()}: the history state of {state.model} {growth.sentence}{how}: "
+        f"γ - β = {_number_with_error(margin, law.exponent_error)}."
     )
     if math.isnan(gamma):
         sentence = (
             f"Inconclusive: of the history state of {state.model} {growth.sentence}, so that it cannot be compared "
             f"with the mutual information of the data, {law.describe()}."
         )
-    if vocabulary is not None or nats_per_element is not None:
-        reached = horizon(law, state, vocabulary=vocabulary, nats_per_element=nats_per_element)
-        numbers["horizon"] = asdict(reached)
-        sentence += " " + _horizon_sentence(reached)
-        if curve is not None:
-            capacity, used, errors = utilisation(
-                curve, state, law.ratio, vocabulary=vocabulary, nats_per_element=nats_per_element
-            )
-            numbers["utilisation"] = {
-                "lengths": curve.lengths,
-                "capacity": capacity,
-                "values": used,
-                "errors": errors,
-            }
+    vocabulary = vocabulary if vocabulary is not None else state.vocabulary
+    reached = horizon(law, state, vocabulary=vocabulary, nats_per_element=nats_per_element)
+    numbers["horizon"] = asdict(reached)
+    sentence += " " + _horizon_sentence(reached)
+    if curve is not None:
+        capacity, used, errors = utilisation(
+            curve, state, law.ratio, vocabulary=vocabulary, nats_per_element=nats_per_element
+        )
+        numbers["utilisation"] = {
+            "lengths": curve.lengths,
+            "elements": state.elements_at(np.maximum(curve.lengths / law.ratio, 1.0)),
+            "capacity": capacity,
+            "values": used,
+            "errors": errors,
+        }
     return Verdict(status, "single-model", sentence, numbers)
 
 
@@ -361,7 +374,7 @@ def horizon(
 
     corners = state.probe_lengths * law.ratio
     corners = corners[(corners >= 1) & (corners <= _FARTHEST)]
-    grid = np.unique(np.concatenate([np.geomspace(1.0, _FARTHEST, 721), corners]))
+    grid = np.unique(np.concatenate([np.geomspace(1.0, _FARTHEST, 36 * _PER_DECADE + 1), corners]))
     length = float(_first_crossings(np.array([law.amplitude]), np.array([law.exponent]), capacity, grid)[0])
     later = grid[grid > length]
     with np.errstate(over="ignore"):

@@ -31,6 +31,7 @@ def history_state_size(
     make_cache: Callable[[], Any] | None = None,
     trust_remote_code: bool = False,
     name: str = "",
+    dtype: str = "",
 ) -> HistoryState:
     """dim z(L): elements and bits of the history state of one sequence after L tokens, per kind of layer.
 
@@ -43,6 +44,7 @@ def history_state_size(
         make_cache: For a loaded model, gives the empty cache to fill instead of the model's own.
         trust_remote_code: For a configuration, allow an architecture whose code comes with it.
         name: What to call the model in reports.
+        dtype: For a configuration, in which the model runs (``bfloat16``), where that is not what it says.
 
     Raises:
         L2MError: a bad length, a configuration that cannot be read, an architecture whose state cannot be counted
@@ -57,7 +59,9 @@ def history_state_size(
 
     if hasattr(source, "forward") and hasattr(source, "config"):
         return measure.state_of_model(source, lengths, make_cache=make_cache, name=name)
-    return measure.state_of_configuration(source, lengths, trust_remote_code=trust_remote_code, name=name)
+    return measure.state_of_configuration(
+        source, lengths, trust_remote_code=trust_remote_code, name=name, dtype=dtype
+    )
 
 
 def _configuration_from(settings: Mapping[str, Any]) -> Any:

@@ -124,7 +124,7 @@ def state_of_model(
         others = len(set(lengths) - set(tried))
         if others:
             where += "; the other lengths from its configuration, which gives the same at these"
-        return _assembled(name, MEASURED, lengths, found, (*notes, where))
+        return _assembled(name, MEASURED, lengths, found, (*notes, where), config)
     beyond = [n for n in lengths if limit and n > limit]
     if beyond:
         raise L2MError(
@@ -133,11 +133,16 @@ def state_of_model(
         )
     found, notes = _survey(run, lengths, (), name, far=False)
     where = f"measured at {_listed(sorted(found))} tokens; its configuration alone does not give the same"
-    return _assembled(name, MEASURED, lengths, found, (*notes, where))
+    return _assembled(name, MEASURED, lengths, found, (*notes, where), config)
 
 
 def state_of_configuration(
-    source: Any, lengths: Sequence[int], *, trust_remote_code: bool = False, name: str = ""
+    source: Any,
+    lengths: Sequence[int],
+    *,
+    trust_remote_code: bool = False,
+    name: str = "",
+    dtype: str = "",
 ) -> HistoryState:
     """History state of a model that is not loaded, from its configuration.
 
@@ -146,6 +151,7 @@ def state_of_configuration(
         lengths: Numbers of tokens.
         trust_remote_code: Allow an architecture whose code comes with the configuration.
         name: What to call it.
+        dtype: In which the model runs (``bfloat16``), where that is not what its configuration says.
 
     Raises:
         L2MError: no such configuration, an architecture that is not known or is no causal language model, or one
@@ -153,6 +159,9 @@ def state_of_configuration(
     """
     lengths = check_lengths(lengths)
     config = _load_config(source, trust_remote_code)
+    if isinstance(getattr(torch, dtype or "none", None), torch.dtype):
+        config = copy.deepcopy(config)
+        config.dtype = getattr(torch, dtype)
     name = name or (str(source) if isinstance(source, (str, Path)) else _name_of(config))
     run = _on_meta(config, name, trust_remote_code)
     found, notes = _survey(run, lengths, _windows(config), name)
@@ -161,7 +170,7 @@ def state_of_configuration(
         notes += (f"the model is configured for {limit:,} tokens",)
     if _dtype_of(config) is None:
         notes += ("the configuration names no dtype: 16 bits per element assumed",)
-    return _assembled(name, CONFIGURATION, lengths, found, notes)
+    return _assembled(name, CONFIGURATION, lengths, found, notes, config)
 
 
 def check_lengths(lengths: Sequence[int]) -> tuple[int, ...]:
@@ -452,7 +461,12 @@ def _tables(
 
 
 def _assembled(
-    name: str, source: str, asked: tuple[int, ...], found: dict[int, PerLayer], notes: tuple[str, ...]
+    name: str,
+    source: str,
+    asked: tuple[int, ...],
+    found: dict[int, PerLayer],
+    notes: tuple[str, ...],
+    config: Any,
 ) -> HistoryState:
     known, tables = _tables(found)
     kinds = tuple(kind for kind in KINDS if any(key[1] == kind for key in tables))
@@ -482,6 +496,7 @@ def _assembled(
         probe_bits=bits,
         layers=tuple(layers),
         notes=notes,
+        vocabulary=_vocabulary(config),
     )
 
 
@@ -541,11 +556,11 @@ def _name_of(config: Any) -> str:
 
 def _dtype_of(config: Any) -> torch.dtype | None:
     for part in (config, getattr(config, "text_config", None)):
-        for field in ("dtype", "torch_dtype"):
-            value = getattr(part, field, None)
-            value = getattr(torch, value, None) if isinstance(value, str) else value
-            if isinstance(value, torch.dtype) and value.is_floating_point:
-                return value
+        # Asking a newer configuration for the old name logs advice about it.
+        value = getattr(part, "dtype" if hasattr(part, "dtype") else "torch_dtype", None)
+        value = getattr(torch, value, None) if isinstance(value, str) else value
+        if isinstance(value, torch.dtype) and value.is_floating_point:
+            return value
     return None
 
 
@@ -562,6 +577,11 @@ def _windows(config: Any) -> tuple[int, ...]:
 def _most_positions(config: Any) -> int | None:
     values = [value for field in _POSITION_FIELDS for value in settings_of(_decoder(config), field)]
     return next((v for v in values if isinstance(v, int) and v > 0), None)
+
+
+def _vocabulary(config: Any) -> int | None:
+    value = getattr(_decoder(config), "vocab_size", None)
+    return value if isinstance(value, int) and value > 0 else None
 
 
 def _first_line(error: BaseException | None) -> str:

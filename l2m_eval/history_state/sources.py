@@ -21,7 +21,7 @@ ACCEPTED = (
 
 
 def named_history_state(
-    name: str, lengths: Sequence[int], *, trust_remote_code: bool = False, label: str = ""
+    name: str, lengths: Sequence[int], *, trust_remote_code: bool = False, label: str = "", dtype: str = ""
 ) -> HistoryState:
     """dim z(L) of what a user named on a command line or in a setting.
 
@@ -33,6 +33,7 @@ def named_history_state(
         lengths: Numbers of tokens.
         trust_remote_code: For a configuration, allow an architecture whose code comes with it.
         label: What to call the model instead.
+        dtype: For a configuration, in which the model runs, where that is not what it says.
 
     Raises:
         L2MError: nothing of the kind, or as `history_state_size`.
@@ -41,7 +42,7 @@ def named_history_state(
     if isinstance(source, Mapping):
         return history_state_size(source, lengths, name=label)
     return history_state_size(
-        source, lengths, trust_remote_code=trust_remote_code, name=label or short_name(source)
+        source, lengths, trust_remote_code=trust_remote_code, name=label or short_name(source), dtype=dtype
     )
 
 

@@ -7,12 +7,15 @@ scaling a model can hold.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize
+
+from l2m_eval.errors import L2MError
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -80,6 +83,7 @@ class HistoryState:
         probe_elements, probe_bits: The same as `elements` and `bits`, there; shape (K, p).
         layers: What each layer keeps.
         notes: Sentences on how the numbers came about, for the reader of a report.
+        vocabulary: Number of tokens M of the model; None where unknown.
     """
 
     model: str
@@ -93,6 +97,7 @@ class HistoryState:
     probe_bits: Counts
     layers: tuple[LayerState, ...]
     notes: tuple[str, ...] = ()
+    vocabulary: int | None = None
 
     @property
     def total(self) -> Counts:
@@ -122,18 +127,51 @@ class HistoryState:
         return _through(self.probe_lengths, self.probe_bits.sum(axis=0), lengths)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists and numbers, for reports."""
+        """Plain lists and numbers, for reports, and for `from_json`."""
         return {
             "model": self.model,
             "source": self.source,
+            "vocabulary": self.vocabulary,
             "lengths": self.lengths.tolist(),
             "elements": {k: row.tolist() for k, row in zip(self.kinds, self.elements, strict=True)},
             "bits": {k: row.tolist() for k, row in zip(self.kinds, self.bits, strict=True)},
             "total_elements": self.total.tolist(),
             "total_bytes": (self.total_bits / 8).tolist(),
-            "layers": [str(layer) for layer in self.layers],
+            "layers": [asdict(layer) for layer in self.layers],
             "notes": list(self.notes),
+            "probes": {
+                "lengths": self.probe_lengths.tolist(),
+                "elements": self.probe_elements.tolist(),
+                "bits": self.probe_bits.tolist(),
+            },
         }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> HistoryState:
+        """The state that `to_json` wrote.
+
+        Raises:
+            L2MError: something is missing or of another shape.
+        """
+        try:
+            kinds = tuple(data["elements"])
+            probes = {key: np.array(value, np.int64) for key, value in data["probes"].items()}
+            return cls(
+                model=str(data["model"]),
+                source=str(data["source"]),
+                lengths=np.array(data["lengths"], np.int64),
+                kinds=kinds,
+                elements=np.array([data["elements"][kind] for kind in kinds], np.int64),
+                bits=np.array([data["bits"][kind] for kind in kinds], np.int64),
+                probe_lengths=probes["lengths"],
+                probe_elements=probes["elements"],
+                probe_bits=probes["bits"],
+                layers=tuple(LayerState(**layer) for layer in data["layers"]),
+                notes=tuple(data["notes"]),
+                vocabulary=data.get("vocabulary"),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise L2MError(f"state: no complete history state ({type(error).__name__}: {error})") from error
 
 
 @dataclass(frozen=True)
