@@ -1,83 +1,64 @@
-"""README's figure: bipartite curves of several models from the harness' results files.
+"""README's figure: two models that loss cannot tell apart and mutual information can, side by side.
 
-python benchmarks/headline_figure.py out [--output docs/figures/headline.svg]
+    python benchmarks/headline_figure.py examples/results [--output docs/figures/headline.svg]
+
+Left the loss by position, right the bipartite curves, of the same models on the same documents. The runs behind
+it are in examples/make.sh.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-import matplotlib
+from l2m_eval import load_results, plot_bipartite, plot_position_nll
+from l2m_eval.errors import L2MError
+from l2m_eval.report.axes import new_figure
+from l2m_eval.report.comparison import position_difference
+from l2m_eval.report.shown import Shown
+from l2m_eval.report.style import drawing
+from l2m_eval.report.svg import svg_text
 
-matplotlib.use("svg")
-import matplotlib.pyplot as plt
-
-COLOURS = ("#0072b2", "#d55e00", "#009e73")  # Okabe and Ito: told apart by every kind of colour vision
-MARKERS = ("o", "s", "^")
-
-
-def direct_curves(folder: Path) -> dict[str, dict]:
-    """The newest direct curve of each model under `folder`."""
-    curves = {}
-    for file in sorted(folder.rglob("results_*.json"), key=lambda path: path.stat().st_mtime):
-        results = json.loads(file.read_text())
-        for config in results["configs"].values():
-            for curve in config.get("l2m", {}).get("curves", []):
-                if curve["name"] == "direct":
-                    curves[Path(results["config"]["model_args"]["pretrained"]).name] = curve
-    return curves
-
-
-def late_losses(folder: Path) -> dict[str, str]:
-    """Loss of each model's newest samples log on the right block of the longest length, nats a token."""
-    losses = {}
-    for file in sorted(folder.rglob("samples_*bipartite*.jsonl"), key=lambda path: path.stat().st_mtime):
-        records = [json.loads(json.loads(line)["resps"][0][0]) for line in file.read_text().splitlines()]
-        _, left, total = records[0]["cells"][-1]
-        mean = -sum(record["conditional"][-1] for record in records) / len(records) / (total - left)
-        model = file.parent.name.split("__")[-1]
-        losses[model] = f"{mean:.3f} nats a token at positions {left + 1} to {total}"
-    return losses
+MODELS = ("books-llama-5m", "books-swa64-5m")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("results", type=Path, help="folder given to lm_eval as --output_path")
+    parser.add_argument("results", nargs="+", help="what was given to lm_eval as --output_path")
+    parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--output", type=Path, default=Path("docs/figures/headline.svg"))
     arguments = parser.parse_args()
-    curves = direct_curves(arguments.results)
-    if not curves:
-        parser.error(f"no results of a bipartite task under {arguments.results}")
-    plt.rcParams["svg.hashsalt"] = "l2m-eval"
-    figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
-    for model, loss in late_losses(arguments.results).items():
-        print(f"{model}: {loss}")
-    lengths = next(iter(curves.values()))["lengths"]
-    for (model, curve), colour, marker in zip(curves.items(), COLOURS, MARKERS, strict=False):
-        low, high = curve["beta_interval"]
-        label = f"{model}: β = {curve['beta']:.2f} ({low:.2f} to {high:.2f})"
-        axes.errorbar(
-            curve["lengths"], curve["mi"], curve["standard_error"],
-            color=colour, marker=marker, markersize=5, capsize=3, label=label,
-        )  # fmt: skip
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlabel="total length L (tokens)",
-        ylabel="mutual information of the halves (nats)",
-    )
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(lengths, [str(length) for length in lengths])
-    axes.set_yticks([4, 6, 8, 10, 15, 20], ["4", "6", "8", "10", "15", "20"])
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    try:
+        results = load_results(arguments.results)
+        measured = [one for model in arguments.models for one in results if one.run.label == model]
+        curves = [one for one in measured if one.bipartite]
+        losses = [one for one in measured if one.position is not None]
+        with drawing():
+            figure, (left, right) = new_figure(6.6, 2.9, columns=2)
+            plot_position_nll(losses, left)
+            plot_bipartite(curves, right)
+            left.set_title("The same loss at every position …", loc="left")
+            right.set_title("… and not the same use of what was read", loc="left")
+        for one in losses:
+            assert one.position is not None
+            last = f"{one.position.nll[-1]:.3f} ± {one.position.standard_error[-1]:.3f}"
+            print(f"{one.run.label}: {last} nats a token at positions {one.position.names[-1]}")
+        if len(losses) == 2:
+            pair = [Shown(one.run.label, one.position, i, one) for i, one in enumerate(losses)]
+            difference = position_difference(*pair)
+            print(
+                f"mean loss, paired difference: {difference.value:.4f} ± {difference.standard_error:.4f} nats a token"
+            )
+        for one in curves:
+            curve = one.curve("direct")
+            last = f"{curve.mi[-1]:.2f} ± {curve.standard_error[-1]:.2f}"
+            print(f"{one.run.label}: I = {last} nats at L = {curve.lengths[-1]:g}")
+    except L2MError as error:
+        parser.error(str(error))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(arguments.output, metadata={"Date": None})
+    arguments.output.write_text(svg_text(figure), encoding="utf-8")
     print(arguments.output)
 
 

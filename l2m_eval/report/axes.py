@@ -95,20 +95,27 @@ def decade_ticks(axis: Any, low: float, high: float) -> None:
         step = max(1, math.ceil(len(tens) / _MOST_LABELS))
         axis.set_ticks([10.0**k for k in tens][::step], [power_of_ten(k) for k in tens][::step])
     else:
-        if spans > 1.3:
-            steps: Sequence[float] = (1, 2, 5)
-        elif spans > 0.6:
-            steps = (1, 1.5, 2, 3, 4, 6, 8)
-        elif spans > 0.25:
-            steps = (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)
+        most = 8 if axis.axis_name == "y" else 5
+        if spans > 0.7:
+            steps: Sequence[float] = (1, 2, 5) if spans > 1.3 else (1, 1.5, 2, 3, 4, 6, 8)
+            first = math.floor(math.log10(low))
+            candidates = [s * 10.0**k for k in range(first, first + 5) for s in steps]
+            ticks = [t for t in candidates if low / 1.1 <= t <= high * 1.1]
+            ticks = ticks[:: max(1, math.ceil(len(ticks) / most))]
         else:
-            steps = tuple(np.round(np.arange(1, 10, 0.1 if spans > 0.1 else 0.05), 2))
-        first = math.floor(math.log10(low))
-        candidates = [s * 10.0**k for k in range(first, first + 5) for s in steps]
-        ticks = [t for t in candidates if low / 1.1 <= t <= high * 1.1]
-        ticks = ticks[:: max(1, math.ceil(len(ticks) / (8 if axis.axis_name == "y" else 5)))]
+            ticks = _even_ticks(low, high, most)
         axis.set_ticks(ticks, [short_number(t) for t in ticks])
     axis.minorticks_off()
+
+
+def _even_ticks(low: float, high: float, most: int) -> list[float]:
+    """Round numbers at even distances, as many as there is room for."""
+    finest = 10.0 ** math.floor(math.log10(max(high - low, high * 1e-6))) / 100
+    for step in (finest * 10.0**k * s for k in range(5) for s in (1, 2, 5)):
+        first, last = math.ceil(low / step - 0.3), math.floor(high / step + 0.3)
+        if 1 <= last - first + 1 <= most:
+            return [n * step for n in range(max(first, 1), last + 1)]
+    return [low]
 
 
 def positive_bars(values: Array, errors: Array, logarithmic: bool) -> Array:
@@ -127,7 +134,7 @@ def legend_below(ax: Any, columns: int = 1) -> None:
         ax.legend(
             *zip(*entries, strict=True),
             loc="upper left",
-            bbox_to_anchor=(0.0, -0.2),
+            bbox_to_anchor=(-0.14, -0.2),
             ncols=columns,
             borderaxespad=0.3,
             columnspacing=1.2,

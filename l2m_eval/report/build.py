@@ -20,7 +20,6 @@ import numpy as np
 from l2m_eval import __version__
 from l2m_eval.condition import PUBLISHED, ScalingLaw, published_law
 from l2m_eval.errors import L2MError
-from l2m_eval.history_state import HistoryState
 from l2m_eval.report.bipartite_sections import bipartite_section, fits_table, shapes_section
 from l2m_eval.report.compared import comparison_section
 from l2m_eval.report.contents import LabelledVerdict, Report, Section
@@ -37,7 +36,7 @@ from l2m_eval.report.selection import (
     two_point_groups,
 )
 from l2m_eval.report.state_section import state_section
-from l2m_eval.report.states import named_states
+from l2m_eval.report.states import known_states
 from l2m_eval.results import Results
 
 logger = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ class Options:
     Attributes:
         title: Of the page.
         every: Show every run, not only the newest of each model, task and corpus.
-        states: From model labels to history states, or what `history_state_size` takes.
+        states: From model labels to history states, or their names as `l2m_eval.history_state.sources` reads them.
         reference: A published law by name, against which states are checked and which is drawn; or the label of a
             model, against which the others are checked (MI-capability).
         references: Further published laws to draw.
@@ -80,7 +79,7 @@ def make_report(results: Sequence[Results], options: Options | None = None) -> R
     laws: list[str | ScalingLaw] = [published_law(name) for name in options.references]
     if law is not None and options.reference not in options.references:
         laws.insert(0, law)
-    states: dict[str, HistoryState] = named_states(options.states or {}, selection.numbers)
+    states, unknown = known_states(selection, options.states or {})
     bipartite, two_point = bipartite_groups(selection), two_point_groups(selection)
     position = position_groups(selection)
     recorded = [
@@ -91,7 +90,7 @@ def make_report(results: Sequence[Results], options: Options | None = None) -> R
     sections: list[Section | None] = []
     if bipartite:
         sections += [bipartite_section(bipartite, laws), shapes_section(bipartite)]
-        sections.append(state_section(bipartite, states, law, recorded))
+        sections.append(state_section(bipartite, states, law or model, recorded, unknown))
     if position:
         sections.append(position_section(position))
     if two_point:

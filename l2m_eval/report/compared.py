@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from l2m_eval.condition import MutualInformationCurve, check_mi_capability
 from l2m_eval.errors import L2MError
 from l2m_eval.report.comparison import (
     PairedDifference,
@@ -23,6 +22,7 @@ from l2m_eval.report.selection import Group, slug
 from l2m_eval.report.shown import Shown, fitted, with_interval
 from l2m_eval.report.tables import Column, Table, number, text, with_error
 from l2m_eval.report.words import difference_sentence, interval_in_words
+from l2m_eval.saved_check import compare_with
 from l2m_eval.saved_curves import Estimate, SavedBipartiteCurve, SavedPositionCurve
 
 _MOST_PAIRED = 6  # models that are all compared with each other; beyond, each with the first
@@ -239,47 +239,10 @@ def _capability(
         if s is strong:
             continue
         try:
-            ours, theirs = _with_replicates(s, strong, group)
-            verdicts.append(LabelledVerdict(s.label, check_mi_capability(ours, theirs)))
+            if s.results is None or strong.results is None:
+                continue
+            verdict = compare_with(s.results, strong.results, s.curve.name, unit=group.unit)
+            verdicts.append(LabelledVerdict(s.label, verdict))
         except L2MError as error:
             notices.append(f"{s.label} against {reference}, on {group.corpus}: {error}.")
     return verdicts
-
-
-def _with_replicates(
-    first: Shown[SavedBipartiteCurve], second: Shown[SavedBipartiteCurve], group: Group[SavedBipartiteCurve]
-) -> tuple[MutualInformationCurve, MutualInformationCurve]:
-    """Two curves for the check, their resamples resting on the same documents where those are at hand."""
-    from l2m_eval.estimators.clusters import cluster_sums
-    from l2m_eval.report.figures import same_documents
-
-    replicates: list[Any] = [None, None]
-    if (
-        first.results is not None
-        and second.results is not None
-        and same_documents(first.results, second.results)
-    ):
-        terms = [s.results.bipartite_terms(s.curve.name) for s in (first, second) if s.results is not None]
-        if all(t is not None for t in terms):
-            rng = np.random.default_rng([first.results.seed or 0, 0x6D69])
-            draws = None
-            for number_, found in enumerate(terms):
-                assert found is not None
-                sums, sizes = cluster_sums(found[0], terms[0][1])  # type: ignore[index]
-                if draws is None:
-                    draws = rng.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=1000)
-                replicates[number_] = draws @ sums / (draws @ sizes)[:, None]
-    curves = [
-        MutualInformationCurve(
-            s.label,
-            group.corpus,
-            lengths_in(s.curve, s.label, group.unit),
-            s.curve.mi,
-            s.curve.standard_error,
-            {"estimator": s.curve.estimator, "ratio": s.curve.ratio},
-            group.unit,
-            replicates[i],
-        )
-        for i, s in enumerate((first, second))
-    ]
-    return curves[0], curves[1]

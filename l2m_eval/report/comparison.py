@@ -19,6 +19,7 @@ from l2m_eval.errors import L2MError
 from l2m_eval.estimators.clusters import cluster_sums
 from l2m_eval.report.figures import known_to_differ, lengths_in, same_documents
 from l2m_eval.report.shown import Shown
+from l2m_eval.results import Results
 from l2m_eval.saved_curves import Estimate, SavedBipartiteCurve, SavedPositionCurve
 from l2m_eval.scaling import fit_power_law
 
@@ -76,9 +77,10 @@ class Standing:
 
 
 def paired_difference(
-    first: Shown[SavedBipartiteCurve],
-    second: Shown[SavedBipartiteCurve],
+    first: Results | Shown[SavedBipartiteCurve],
+    second: Results | Shown[SavedBipartiteCurve],
     *,
+    name: str = "direct",
     unit: str = "tokens",
     seed: int = 0,
     resamples: int = RESAMPLES,
@@ -86,8 +88,9 @@ def paired_difference(
     """Difference of two bipartite curves over the same documents, by a paired bootstrap.
 
     Args:
-        first: With `results` that have their documents' records.
+        first: Results with their documents' records (runs with ``--log_samples``).
         second: The same.
+        name: Which curve of the results.
         unit: ``tokens`` for one tokenizer; ``bytes`` for two, where the second is interpolated in log I against
             log bytes at the first one's lengths (lengths outside its range are left out).
         seed: Of the resamples.
@@ -97,6 +100,10 @@ def paired_difference(
         L2MError: no records, other documents, different tokenizers in tokens, no common length, fewer than two
             clusters.
     """
+    if isinstance(first, Results):
+        first = Shown(first.run.label, first.curve(name), 0, first)
+    if isinstance(second, Results):
+        second = Shown(second.run.label, second.curve(name), 1, second)
     if first.results is None or second.results is None:
         raise L2MError("documents: curves without results cannot be paired; load them with load_results")
     ours = first.results.bipartite_terms(first.curve.name)

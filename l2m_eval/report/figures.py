@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from l2m_eval import saved_check
 from l2m_eval.condition import ScalingLaw, published_law
 from l2m_eval.errors import L2MError
 from l2m_eval.report.axes import axes_or_new, legend_below, length_axis, positive_bars, value_axis
 from l2m_eval.report.shown import Shown, fit_band, shown_curves
-from l2m_eval.report.style import INK, PALE, drawing, literal
+from l2m_eval.report.style import INK, PALE, drawing, entry, literal
 from l2m_eval.results import Results
 from l2m_eval.saved_curves import (
     SavedBipartiteCurve,
@@ -116,8 +117,9 @@ def plot_two_point(curves: Any, ax: Any | None = None, *, name: str = "two_point
         floors = [s.curve.floor[np.isfinite(s.curve.floor) & (s.curve.floor > 0)] for s in shown]
         low = min((float(v.min()) for v in (*positive, *floors) if len(v)), default=1e-3)
         value_axis(ax.yaxis, [*positive, *floors], NATS)
+        _shade_floors(ax, shown, low / 1.6)
         for s in shown:
-            _draw_two_point(ax, s, low / 1.6, fit, alone=len(shown) == 1)
+            _draw_two_point(ax, s, fit)
         ax.set_ylim(bottom=low / 1.6)
         length_axis(ax.xaxis, every, "distance d (tokens)")
         legend_below(ax)
@@ -209,12 +211,12 @@ def refuse_incompatible(shown: Sequence[Shown[SavedBipartiteCurve]], unit: str =
 
 def known_to_differ(first: Shown[SavedBipartiteCurve], second: Shown[SavedBipartiteCurve]) -> bool:
     """Whether two curves over the same documents show by their bytes that the tokenizers differ."""
-    ours, theirs = first.curve.bytes, second.curve.bytes
-    if ours is None or theirs is None or first.results is None or second.results is None:
+    if first.results is None or second.results is None:
         return False
-    if not np.array_equal(first.curve.lengths, second.curve.lengths):
-        return False
-    return same_documents(first.results, second.results) and not np.allclose(ours, theirs, rtol=1e-9)
+    return (
+        saved_check.same_documents(first.results, second.results) is True
+        and saved_check.same_tokenizer(first.results, second.results, first.curve.name) is False
+    )
 
 
 def same_documents(first: Results, second: Results) -> bool:
@@ -266,46 +268,47 @@ def _draw_fit(ax: Any, s: Shown[SavedBipartiteCurve], x: Any) -> None:
     exponent = f"β = {s.curve.beta.value:.2f}"
     if np.isfinite(s.curve.beta.interval).all():
         exponent += f" ({s.curve.beta.interval[0]:.2f} to {s.curve.beta.interval[1]:.2f})"
-    label = f"{literal(s.label, 26)}, {exponent}" if s.label else exponent
     # An empty errorbar carries the legend: marker and line in one entry.
-    ax.errorbar([], [], [], label=label, **s.look.errorbar)
+    ax.errorbar([], [], [], label=entry(s.label, exponent), **s.look.errorbar)
     ax.plot(at, law, color=s.look.colour, linestyle=s.look.line, linewidth=1.0, zorder=2)
     band = fit_band(s, at)
     if band is not None:
         ax.fill_between(at, *band, color=s.look.colour, alpha=0.15, linewidth=0, zorder=1)
 
 
-def _draw_two_point(ax: Any, s: Shown[SavedTwoPointCurve], bottom: float, fit: bool, *, alone: bool) -> None:
+def _shade_floors(ax: Any, shown: Sequence[Shown[SavedTwoPointCurve]], bottom: float) -> None:
+    """Each curve's floor in its colour; one grey one where they are all the same."""
+    floors = {tuple(s.curve.distances.tolist()) + tuple(s.curve.floor.tolist()): s for s in shown}
+    label: str | None = "noise floor"
+    for s in floors.values():
+        floor = np.where(np.isfinite(s.curve.floor), s.curve.floor, 0.0)
+        if not (floor > 0).any():
+            continue
+        alone = len(floors) == 1
+        ax.fill_between(
+            s.curve.distances, bottom, np.maximum(floor, bottom), color=PALE if alone else s.look.colour,
+            alpha=0.25 if alone else 0.12, linewidth=0, label=label, zorder=0,
+        )  # fmt: skip
+        label = None
+
+
+def _draw_two_point(ax: Any, s: Shown[SavedTwoPointCurve], fit: bool) -> None:
     curve = s.curve
     positive = curve.mi > 0
-    floor = np.where(np.isfinite(curve.floor), curve.floor, 0.0)
-    if (floor > 0).any():
-        colour = PALE if alone else s.look.colour
-        label = "noise floor" if alone else None
-        ax.fill_between(
-            curve.distances, bottom, np.maximum(floor, bottom), color=colour, alpha=0.25 if alone else 0.12,
-            linewidth=0, label=label, zorder=0,
-        )  # fmt: skip
-    label = literal(s.label, 26) if s.label else "measured"
-    if not positive.all():
-        label += f" ({int((~positive).sum())} not positive)"
+    details = [] if positive.all() else [f"{int((~positive).sum())} not positive"]
     chosen = _chosen_fit(curve) if fit else None
     if chosen is not None:
         alpha = chosen.alpha
-        label += f", α = {alpha.value:.2f}"
+        exponent = f"α = {alpha.value:.2f}"
         if np.isfinite(alpha.interval).all():
-            label += f" ({alpha.interval[0]:.2f} to {alpha.interval[1]:.2f})"
+            exponent += f" ({alpha.interval[0]:.2f} to {alpha.interval[1]:.2f})"
+        details.append(exponent)
         at = np.geomspace(min(chosen.distances), max(chosen.distances), 65)
         offset = chosen.offset.value if np.isfinite(chosen.offset.value) else 0.0
         law = chosen.amplitude.value * at**-alpha.value + offset
-        ax.plot(
-            at,
-            np.where(law > 0, law, np.nan),
-            color=s.look.colour,
-            linestyle=s.look.line,
-            linewidth=1.0,
-            zorder=2,
-        )
+        law = np.where(law > 0, law, np.nan)
+        ax.plot(at, law, color=s.look.colour, linestyle=s.look.line, linewidth=1.0, zorder=2)
+    label = entry(s.label, ", ".join(details)) if details else s.text or "measured"
     bars = positive_bars(curve.mi[positive], curve.standard_error[positive], True)
     style = s.look.errorbar | ({"linestyle": "none"} if chosen is not None else {})
     ax.errorbar(curve.distances[positive], curve.mi[positive], bars, zorder=3, label=label, **style)

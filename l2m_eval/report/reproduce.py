@@ -14,7 +14,7 @@ from l2m_eval.results import Results
 _CLASSES = {
     "bipartite": ("BipartiteSettings",),
     "condition": ("ConditionSettings", "BipartiteSettings"),
-    "two_point": ("TwoPointSettings",),
+    "two_point": ("TwoPointSettings", "GeneratedSettings"),
     "position_nll": ("PositionSettings",),
 }
 _DEFAULT_SEED = 1234
@@ -43,7 +43,7 @@ def reproducing_command(results: Results) -> str:
 
 def changed_settings(results: Results) -> dict[str, Any]:
     """The task's settings that are not the defaults of their class, as ``--metadata`` takes them."""
-    defaults = _defaults(results.kind)
+    defaults = _defaults(results)
     changed: dict[str, Any] = {}
     for key, value in results.settings.items():
         if key == "process_settings":
@@ -64,12 +64,16 @@ def changed_settings(results: Results) -> dict[str, Any]:
     return changed
 
 
-def _defaults(kind: str) -> dict[str, Any]:
-    for name in _CLASSES.get(kind, ()):
+def _defaults(results: Results) -> dict[str, Any]:
+    """Defaults of the settings class that has the most of the settings used."""
+    best: dict[str, Any] = {}
+    for name in _CLASSES.get(results.kind, ()):
         found = getattr(settings_module, name, None)
         if found is not None:
-            return {f.name: f.default for f in fields(found) if f.default is not MISSING}
-    return {}
+            defaults = {f.name: f.default for f in fields(found) if f.default is not MISSING}
+            if len(defaults.keys() & results.settings.keys()) > len(best.keys() & results.settings.keys()):
+                best = defaults
+    return best
 
 
 def _plain(value: Any) -> Any:

@@ -12,35 +12,45 @@ from l2m_eval.report.drawn import make_figure
 from l2m_eval.report.selection import Group
 from l2m_eval.report.shown import Shown
 from l2m_eval.report.state_figures import plot_mi_against_state, plot_state_against_law
-from l2m_eval.report.states import law_of, verdict_of
+from l2m_eval.report.states import law_of_curve, verdict_on
 from l2m_eval.report.tables import Column, Table, number, text, with_error
+from l2m_eval.results import Results
 from l2m_eval.saved_curves import SavedBipartiteCurve
 
 
 def state_section(
     groups: Sequence[Group[SavedBipartiteCurve]],
     states: Mapping[str, HistoryState],
-    reference: ScalingLaw | None,
+    reference: ScalingLaw | str | None,
     recorded: Sequence[LabelledVerdict],
+    notices: Sequence[str],
 ) -> Section | None:
-    """The L²M condition: verdicts, the state against the law, mutual information against the state."""
-    if not states and not recorded:
+    """The L²M condition: verdicts, the state against the law, mutual information against the state.
+
+    Args:
+        groups: Of bipartite curves.
+        states: By label.
+        reference: A law, or the label of the model whose law states are checked against; None for each its own.
+        recorded: Verdicts that the results carry.
+        notices: What is to be said of states that could not be counted.
+    """
+    if not states and not recorded and not notices:
         return None
-    figures, rows, notices = [], [], []
+    figures, rows = [], []
     verdicts = list(recorded)
     direct = [g for g in groups if g.unit == "tokens" and g.curves[0].curve.estimator == "direct"]
     for group in direct or [g for g in groups if g.unit == "tokens"]:
         known = [s for s in group.curves if s.label in states]
         if not known:
             continue
+        judge: ScalingLaw | Results | None
+        if isinstance(reference, str):
+            judge = next((s.results for s in group.curves if s.label == reference), None)
+        else:
+            judge = reference
         for s in known:
-            law = reference or law_of(s, group.corpus)
-            if law is None:
-                notices.append(
-                    f"{s.label}: no law could be fitted on {group.corpus}, so that there is no verdict."
-                )
-            elif not any(v.label == s.label for v in recorded):
-                verdicts.append(LabelledVerdict(s.label, verdict_of(states[s.label], law)))
+            if not any(v.label == s.label for v in recorded):
+                verdicts.append(LabelledVerdict(s.label, verdict_on(s, states[s.label], judge)))
         figures += _state_figures(group, known, states, reference)
     for label, state in states.items():
         growth = state_growth(state)
@@ -83,11 +93,16 @@ def _state_figures(
     group: Group[SavedBipartiteCurve],
     known: Sequence[Shown[SavedBipartiteCurve]],
     states: Mapping[str, HistoryState],
-    reference: ScalingLaw | None,
+    reference: ScalingLaw | str | None,
 ) -> list[Figure]:
+    judges = [s for s in group.curves if s.label == reference] or group.curves
     # The law that asks most is the data's best estimate: a model that expresses less only understates it.
-    laws = [law for s in group.curves if (law := law_of(s, group.corpus)) is not None]
-    law = reference or max(laws, key=lambda candidate: candidate.exponent, default=None)
+    laws = [law for s in judges if (law := law_of_curve(s)) is not None]
+    law = (
+        reference
+        if isinstance(reference, ScalingLaw)
+        else max(laws, key=lambda candidate: candidate.exponent, default=None)
+    )
     figures = []
     names = ", ".join(s.label for s in known)
     if law is not None and law.exponent > 0:
@@ -141,7 +156,7 @@ def _horizon_sentences(
         found = horizon(law, states[s.label])
         if math.isinf(found.length):
             sentences.append(
-                f"{s.label}: the law never reaches the capacity of its state (below 10^18 tokens)."
+                f"{s.label}: the law never reaches the capacity of its state (below 10^36 tokens)."
             )
         else:
             low, high = found.interval

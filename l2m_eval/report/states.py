@@ -3,58 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from l2m_eval.condition import ScalingLaw, Verdict, check_model
+from l2m_eval.condition import ScalingLaw, Verdict
 from l2m_eval.errors import L2MError
 from l2m_eval.history_state import HistoryState
-from l2m_eval.report.shown import Shown, fit_replicates
+from l2m_eval.report.selection import Selection
+from l2m_eval.report.shown import Shown
+from l2m_eval.results import Results
+from l2m_eval.saved_check import check_results, law_of, state_of
 from l2m_eval.saved_curves import SavedBipartiteCurve
 
-
-def law_of(s: Shown[SavedBipartiteCurve], corpus: str) -> ScalingLaw | None:
-    """The fitted law of a curve, with its resamples where the documents' records are at hand; None without a fit."""
-    curve = s.curve
-    if not (curve.amplitude.value > 0 and abs(curve.beta.value) < float("inf")):
-        return None
-    known = all(abs(end) < float("inf") for end in curve.beta.interval)
-    replicates = fit_replicates(s.results, curve.name) if s.results is not None else None
-    return ScalingLaw(
-        curve.amplitude.value,
-        curve.beta.value,
-        f"{corpus}, measured with {s.label}, {curve.name}",
-        exponent_interval=curve.beta.interval if known else None,
-        amplitude_interval=curve.amplitude.interval if known else None,
-        replicates=replicates,
-        ratio=float(curve.ratio),
-    )
+_LENGTHS = [2**k for k in range(21)]
 
 
-def verdict_of(state: HistoryState, law: ScalingLaw) -> Verdict:
-    """Theorem 5.4 for one model; an error becomes a verdict that says so."""
+def known_states(selection: Selection, given: Mapping[str, Any]) -> tuple[dict[str, HistoryState], list[str]]:
+    """States by label: given ones, those that results carry, and those of models whose folder is at hand.
+
+    Args:
+        selection: The results.
+        given: From labels to states, or to their names as `l2m_eval.history_state.sources` reads them.
+
+    Returns:
+        The states, and a line for each that could not be counted.
+
+    Raises:
+        L2MError: a given label that no model has, or a given state that makes no sense.
+    """
+    from l2m_eval.history_state.sources import named_history_state
+
+    states: dict[str, HistoryState] = {}
+    notices = []
+    for label, state in given.items():
+        if label not in selection.numbers:
+            raise L2MError(
+                f"state: no model is called {label!r} here; give one of {', '.join(selection.numbers)}"
+            )
+        if not isinstance(state, HistoryState):
+            state = named_history_state(str(state), _LENGTHS, label=label)
+        states[label] = state
+    for one in selection.results:
+        label = selection.labels[one]
+        if label in states or not one.bipartite or not _at_hand(one):
+            continue
+        try:
+            states[label] = state_of(one, one.bipartite[0].name)
+        except L2MError as error:
+            notices.append(f"{label}: {error}.")
+    return states, notices
+
+
+def law_of_curve(s: Shown[SavedBipartiteCurve]) -> ScalingLaw | None:
+    """The fitted law of a curve; None where none could be fitted."""
     try:
-        return check_model(state, law)
+        return law_of(s.results, s.curve.name) if s.results is not None else None
+    except L2MError:
+        return None
+
+
+def verdict_on(
+    s: Shown[SavedBipartiteCurve], state: HistoryState, reference: ScalingLaw | Results | None
+) -> Verdict:
+    """Theorem 5.4 for one model, by the reference's law or its own; an error becomes a verdict that says so."""
+    try:
+        if s.results is None:
+            raise L2MError(f"state: {s.label} has no results to check")
+        return check_results(s.results, state=state, reference=reference, curve=s.curve.name)[0].verdict
     except L2MError as error:
         return Verdict.of_error(error)
 
 
-def named_states(given: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, HistoryState]:
-    """States by label, checked against the models of the report.
-
-    Args:
-        given: From labels to states, or to their names as `l2m_eval.history_state.sources` reads them.
-        labels: Of the report's models.
-
-    Raises:
-        L2MError: a label that no model has, or as `l2m_eval.history_state.sources.named_history_state`.
-    """
-    from l2m_eval.history_state.sources import named_history_state
-
-    found = {}
-    for label, state in given.items():
-        if label not in labels:
-            raise L2MError(f"state: no model is called {label!r} here; give one of {', '.join(labels)}")
-        if not isinstance(state, HistoryState):
-            state = named_history_state(str(state), [2**k for k in range(21)], label=label)
-        found[label] = state
-    return found
+def _at_hand(results: Results) -> bool:
+    """Whether the state is in the results or can be counted from a folder, without asking a hub."""
+    source = results.run.model_args.get("pretrained")
+    return results.block.get("state") is not None or (isinstance(source, str) and Path(source).is_dir())

@@ -83,6 +83,14 @@ def literal(text: str, longest: int = LONGEST_LABEL) -> str:
     return "\N{ZERO WIDTH SPACE}" + escaped if escaped.startswith("_") else escaped
 
 
+def entry(label: str, detail: str) -> str:
+    """A legend entry of a label and what was found; on two lines where one is too long for a column."""
+    if not label:
+        return detail
+    name = literal(label)
+    return f"{name}, {detail}" if len(name) + len(detail) <= 46 else f"{name},\n{detail}"
+
+
 @contextlib.contextmanager
 def drawing() -> Iterator[None]:
     """Matplotlib's settings for the figures of this package; the caller's are restored afterwards."""

@@ -17,10 +17,10 @@ from l2m_eval.report.selection import bipartite_groups, position_groups, select
 from l2m_eval.results import load_results
 
 
-@pytest.fixture
-def everything(tmp_path):
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
     """Two models with every kind of result."""
-    folder = tmp_path / "out"
+    folder = tmp_path_factory.mktemp("everything")
     for seed, (model, growth) in enumerate((("grows", 0.4), ("flat", 0.05))):
         write_bipartite(folder, model, planted(growth, seed=seed))
         write_position(folder / "position", model, 3.0 + growth)
@@ -28,12 +28,18 @@ def everything(tmp_path):
     return folder
 
 
+@pytest.fixture(scope="module")
+def whole(everything):
+    """The report on them."""
+    return make_report(load_results(everything), Options(command="l2m-eval report out -o r"))
+
+
 def words(report):
     return " ".join(s for section in report.sections for s in (*section.sentences, *section.notices))
 
 
-def test_all_files_are_there_and_the_json_lists_them(everything, tmp_path):
-    written = write_report(make_report(load_results(everything)), tmp_path / "report")
+def test_all_files_are_there_and_the_json_lists_them(whole, tmp_path):
+    written = write_report(whole, tmp_path / "report")
     found = {str(f.relative_to(tmp_path / "report")) for f in (tmp_path / "report").rglob("*") if f.is_file()}
     data = json.loads((tmp_path / "report" / "report.json").read_text())
     assert data["schema"] == "l2m-eval/report/1"
@@ -45,23 +51,21 @@ def test_all_files_are_there_and_the_json_lists_them(everything, tmp_path):
         assert {f"tables/{table['name']}.csv", f"tables/{table['name']}.md"} <= found
 
 
-def test_every_kind_of_result_has_its_figure(everything):
-    names = {figure.name for figure in make_report(load_results(everything)).figures}
+def test_every_kind_of_result_has_its_figure(whole):
+    names = {figure.name for figure in whole.figures}
     assert {"bipartite-direct", "two-point", "position-nll-per-token", "position-nll-per-byte"} <= names
     assert sum(name.startswith("shapes-") for name in names) == 2
 
 
-def test_the_json_holds_the_numbers_that_are_drawn(everything):
-    report = make_report(load_results(everything))
-    (figure,) = [f for f in report.figures if f.name == "bipartite-direct"]
+def test_the_json_holds_the_numbers_that_are_drawn(everything, whole):
+    (figure,) = [f for f in whole.figures if f.name == "bipartite-direct"]
     curve = load_results(everything)[0].curve("direct")
     assert list(figure.series[0]["mi"]) == curve.mi.tolist()
     assert figure.series[0]["beta"]["value"] == curve.beta.value
 
 
-def test_sentences_give_values_with_errors_and_intervals(everything):
-    report = make_report(load_results(everything))
-    (figure,) = [f for f in report.figures if f.name == "bipartite-direct"]
+def test_sentences_give_values_with_errors_and_intervals(everything, whole):
+    (figure,) = [f for f in whole.figures if f.name == "bipartite-direct"]
     curve = load_results(everything)[0].curve("direct")
     sentence = next(s for s in figure.sentences if s.startswith("flat") or s.startswith("grows"))
     assert re.search(r"from \d[\d.]* ± [\d.]+ nats at L = 4 tokens to \d[\d.]* ± [\d.]+ at L = 128", sentence)
@@ -70,17 +74,16 @@ def test_sentences_give_values_with_errors_and_intervals(everything):
     assert "40 documents" in sentence
 
 
-def test_what_was_run_is_said_with_how_much_it_took_and_how_to_repeat_it(everything):
-    report = make_report(load_results(everything), Options(command="l2m-eval report out -o r"))
-    table = next(t for t in report.tables if t.name == "results")
+def test_what_was_run_is_said_with_how_much_it_took_and_how_to_repeat_it(whole):
+    table = next(t for t in whole.tables if t.name == "results")
     row = dict(zip([c.heading for c in table.columns], [c.text for c in table.rows[0]], strict=True))
     assert row["wall-clock"] in ("12 s", "13 s")
     assert row["seed"] == "7"
     assert any(cell.text == "4,000" for r in table.rows for cell in r)  # 40 documents of 100 tokens
-    commands = [c.text for section in report.sections for c in section.commands]
+    commands = [c.text for section in whole.sections for c in section.commands]
     assert commands[-1] == "l2m-eval report out -o r"
     assert any("pretrained=grows" in c and "l2m_bipartite_text" in c for c in commands)
-    assert "two_point: planted warning" in words(report)
+    assert "two_point: planted warning" in words(whole)
 
 
 def test_a_reproducing_command_names_every_setting_that_is_not_the_default(tmp_path):
@@ -175,9 +178,8 @@ def test_a_published_reference_is_the_law_that_states_are_checked_against(everyt
     assert "PG19" in verdict.verdict.sentence
 
 
-def test_ranks_are_by_interval(everything):
-    report = make_report(load_results(everything))
-    table = next(t for t in report.tables if t.name == "ranking-bipartite-direct")
+def test_ranks_are_by_interval(whole):
+    table = next(t for t in whole.tables if t.name == "ranking-bipartite-direct")
     assert [(row[0].text, row[1].text) for row in table.rows] == [("1", "grows"), ("2", "flat")]
 
 
@@ -211,9 +213,11 @@ def test_a_link_in_the_folder_does_not_lead_the_report_out_of_it(tmp_path):
         assert list(elsewhere.iterdir()) == []
 
 
-def test_a_second_report_leaves_no_figures_of_the_first_and_nothing_else_is_removed(everything, tmp_path):
+def test_a_second_report_leaves_no_figures_of_the_first_and_nothing_else_is_removed(
+    everything, whole, tmp_path
+):
     target = tmp_path / "report"
-    write_report(make_report(load_results(everything)), target)
+    write_report(whole, target)
     (target / "figures" / "mine.svg").write_text("kept")
     write_report(make_report(load_results(everything / "grows")), target)
     kept = {p.name for p in (target / "figures").iterdir()}
@@ -221,23 +225,25 @@ def test_a_second_report_leaves_no_figures_of_the_first_and_nothing_else_is_remo
     assert {"mine.svg", "bipartite-direct.svg"} <= kept
 
 
-def test_the_same_results_give_the_same_report(everything, tmp_path):
-    for name in ("a", "b"):
-        write_report(make_report(load_results(everything)), tmp_path / name)
+def test_the_same_results_give_the_same_report(everything, whole, tmp_path):
+    write_report(whole, tmp_path / "a")
+    write_report(
+        make_report(load_results(everything), Options(command="l2m-eval report out -o r")), tmp_path / "b"
+    )
     for file in (tmp_path / "a").rglob("*"):
         if file.is_file():
             assert file.read_bytes() == (tmp_path / "b" / file.relative_to(tmp_path / "a")).read_bytes(), file
 
 
-def test_no_path_of_this_machine_gets_into_a_report(everything, tmp_path):
-    write_report(make_report(load_results(everything)), tmp_path / "report")
+def test_no_path_of_this_machine_gets_into_a_report(everything, whole, tmp_path):
+    write_report(whole, tmp_path / "report")
     for file in (tmp_path / "report").rglob("*"):
         if file.suffix in (".html", ".json", ".csv", ".md", ".svg"):
-            assert str(tmp_path) not in file.read_text(), file
+            assert str(everything) not in file.read_text(), file
 
 
-def test_tables_have_every_digit(everything, tmp_path):
-    write_report(make_report(load_results(everything)), tmp_path / "report")
+def test_tables_have_every_digit(everything, whole, tmp_path):
+    write_report(whole, tmp_path / "report")
     rows = list(csv.DictReader((tmp_path / "report" / "tables" / "bipartite-direct.csv").open()))
     by_model = {one.run.label: one.curve("direct") for one in load_results(everything) if one.bipartite}
     for row in rows:
