@@ -59,28 +59,35 @@ def evaluation_results(results: Sequence[Results]) -> list[Any]:
     from huggingface_hub import EvalResult
 
     found = []
-    for one in results:
+    for one, kind, name, estimate, arguments in _numbers(results):
         dataset = _dataset(one)
-        for kind, name, estimate, arguments in headline_numbers(one):
-            if not math.isfinite(estimate.value):
-                continue
-            told = dict(arguments)
-            if math.isfinite(estimate.standard_error):
-                told["standard_error"] = _short(estimate.standard_error)
-            if all(math.isfinite(end) for end in estimate.interval):
-                told["interval_95"] = [_short(end) for end in estimate.interval]
-            found.append(
-                EvalResult(
-                    task_type="text-generation",
-                    task_name="Text Generation",
-                    metric_type=kind,
-                    metric_name=name,
-                    metric_value=_short(estimate.value),
-                    metric_args=told or None,
-                    **dataset,
-                )
+        told = dict(arguments)
+        if math.isfinite(estimate.standard_error):
+            told["standard_error"] = _short(estimate.standard_error)
+        if all(math.isfinite(end) for end in estimate.interval):
+            told["interval_95"] = [_short(end) for end in estimate.interval]
+        found.append(
+            EvalResult(
+                task_type="text-generation",
+                task_name="Text Generation",
+                metric_type=kind,
+                metric_name=name,
+                metric_value=_short(estimate.value),
+                metric_args=told or None,
+                **dataset,
             )
+        )
     return found
+
+
+def _numbers(results: Sequence[Results]) -> list[tuple[Results, str, str, Estimate, dict[str, Any]]]:
+    """Every finite number once: where two tasks measured the same on one corpus, that of the later run."""
+    found = {}
+    for one in sorted(results, key=lambda r: r.run.date.timestamp() if r.run.date else -math.inf):
+        for kind, name, estimate, arguments in headline_numbers(one):
+            if math.isfinite(estimate.value):
+                found[corpus_in_words(one), kind, name] = (one, kind, name, estimate, arguments)
+    return list(found.values())
 
 
 def headline_numbers(one: Results) -> list[tuple[str, str, Estimate, dict[str, Any]]]:
@@ -139,19 +146,11 @@ def metadata_block(label: str, results: Sequence[Results]) -> str:
 def prose_section(label: str, results: Sequence[Results]) -> str:
     """The section between the markers: what was measured, the numbers, how to repeat it."""
     rows = []
-    for one in results:
-        for _, name, estimate, _ in headline_numbers(one):
-            if math.isfinite(estimate.value):
-                low, high = estimate.interval
-                between = f"{low:.3g} to {high:.3g}" if math.isfinite(low) and math.isfinite(high) else "–"
-                rows.append(
-                    (
-                        text(name),
-                        text(corpus_in_words(one)),
-                        number(estimate.value, with_error(estimate.value, estimate.standard_error)),
-                        text(between),
-                    )
-                )
+    for one, _, name, estimate, _ in _numbers(results):
+        low, high = estimate.interval
+        between = f"{low:.3g} to {high:.3g}" if math.isfinite(low) and math.isfinite(high) else "–"
+        value = number(estimate.value, with_error(estimate.value, estimate.standard_error))
+        rows.append((text(name), text(corpus_in_words(one)), value, text(between)))
     table = Table(
         "card",
         "Values with standard errors over documents.",

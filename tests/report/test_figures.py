@@ -187,7 +187,7 @@ def test_two_point_values_that_are_not_positive_are_counted_not_drawn():
     curve = two_point(mi=np.array([1.0, 0.5, -0.01, 0.2]))
     ax = l2m_eval.plot_two_point({"m": curve}, fit=False)
     assert ax.containers[0].lines[0].get_xdata().tolist() == [1, 2, 8]
-    assert "m (1 not positive)" in labels_of(ax)
+    assert "m, 1 not positive" in labels_of(ax)
 
 
 def test_positions_may_be_bytes_and_losses_bits_per_byte():
