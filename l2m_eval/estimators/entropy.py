@@ -47,6 +47,10 @@ def grassberger_g(counts: ArrayLike) -> Floats:
     return np.asarray(digamma(n) + 0.5 * sign * (digamma((n + 1) / 2) - digamma(n / 2)))
 
 
+def _digamma(counts: ArrayLike) -> Floats:
+    return np.asarray(digamma(np.asarray(counts, dtype=np.float64)))
+
+
 def _log_count(counts: ArrayLike) -> Floats:
     return np.log(np.asarray(counts, dtype=np.float64))
 
@@ -58,6 +62,34 @@ class EntropyEstimator:
     name: str
     log_count: Callable[[ArrayLike], Floats]
     per_outcome: float
+
+    @property
+    def without_parity(self) -> EntropyEstimator:
+        """The estimator for differences between nearly equal samples: Grassberger's without its (-1)^n.
+
+        G(n) is psi(n) and a term whose sign is that of (-1)^n. When a group of documents is left out, about half of
+        all counts change from even to odd or back, and the terms of all of them with it: however small the group, the
+        sum scatters as if it were of another sample altogether. A jackknife multiplies that by the number of groups.
+        `parity_variance` accounts for the term instead.
+        """
+        return SMOOTH if self.log_count is grassberger_g else self
+
+    def parity_variance(self, counts: Integers, multiplicities: Integers) -> float:
+        """Variance of the sum of c(n) that comes from counts being even or odd by chance.
+
+        With e(n) = n (G(n) - psi(n)), about +-1/2, and counts that are Poisson given their sum N, it is
+        sum e^2 - (sum n e)^2 / N. The second term takes out what the fixed number of samples leaves no room for:
+        in a sample of outcomes that were all seen once nothing is by chance. Beyond a few counts the n e of even
+        and odd counts cancel, and are left out.
+        """
+        if self.without_parity is self:
+            return 0.0
+        odd = self.contribution(counts) - SMOOTH.contribution(counts)
+        few = counts <= FEW
+        bound = float((multiplicities * odd * counts)[few].sum()) ** 2 / float(
+            (multiplicities * counts).sum()
+        )
+        return max(float((multiplicities * odd**2).sum()) - bound, 0.0)
 
     def contribution(self, counts: Integers) -> Floats:
         """c(n) for each count; c(0) = 0, so that an outcome that is taken away contributes nothing."""
@@ -81,6 +113,7 @@ class EntropyEstimator:
         return np.where(total > 0, h, np.nan)
 
 
+FEW = 8  # counts up to which a sample's even and odd ones are unequally many
 TABLE = 2**16  # counts below this are looked up: nearly all of them are small
 
 
@@ -89,6 +122,7 @@ def _contribution_table(estimator: EntropyEstimator) -> Floats:
     return estimator._formula(np.arange(TABLE))
 
 
+SMOOTH = EntropyEstimator("digamma", _digamma, 0.0)  # Grassberger's (1988) estimator, without the parity term
 ESTIMATORS = {
     "grassberger": EntropyEstimator("grassberger", grassberger_g, 0.0),
     "plugin": EntropyEstimator("plugin", _log_count, 0.0),

@@ -52,7 +52,8 @@ class PairCounts:
     Attributes:
         counts: Distinct counts n, ascending, shape (K,).
         multiplicities: How many different pairs have that count, shape (K,).
-        change_without: Change of sum c(n) when a group of documents is left out, shape (groups,).
+        change_without: Change of sum c(n) when a group of documents is left out, shape (groups,); c without its
+            parity term, see `EntropyEstimator.without_parity`.
     """
 
     counts: Ints
@@ -96,7 +97,7 @@ class RunTally:
     def __init__(self, keys: PairKeys, method: str) -> None:
         self.keys = keys
         self.group_mask = keys.dtype((1 << keys.group_bits) - 1)
-        self.contribution = entropy_estimator(method).contribution
+        self.contribution = entropy_estimator(method).without_parity.contribution
         self.histogram = np.zeros(TABLE, dtype=np.int64)
         self.large: list[Ints] = []  # counts above the table: few, since each is that many pairs
         self.change_without = np.zeros(keys.groups)

@@ -24,22 +24,20 @@ Ints = NDArray[np.int64]
 PART = 2**20  # pairs shuffled at a time; fixed, so that a seed gives the same null whatever the memory
 
 
-def shuffled_pair_information(
-    firsts: Ints, seconds: Ints, method: str, rng: np.random.Generator, share: float = 1.0
-) -> float:
+def shuffled_pair_information(firsts: Ints, seconds: Ints, method: str, rng: np.random.Generator) -> float:
     """Mutual information in nats of one shuffled pair sample, whose true value is zero.
 
     firsts, seconds: (vocabulary,) how often each token is first, and second, of a pair; equal sums.
-    share: of the pairs that the sample keeps, at random; what a sample of fewer pairs would give.
     """
-    size = int(share * firsts.sum())
-    if size < firsts.sum():
-        firsts, seconds = (draw_without_replacement(rng, counts, size) for counts in (firsts, seconds))
-    estimator = entropy_estimator(method)
+    return pair_information(firsts, seconds, _shuffled_pairs(firsts, seconds, method, rng), method)
+
+
+def pair_information(firsts: Ints, seconds: Ints, paired: PairCounts, method: str) -> float:
+    """H(first tokens) + H(second tokens) - H(pairs), nats, from their counts."""
+    estimator, size = entropy_estimator(method), int(firsts.sum())
     marginal = sum(
         float(estimator.from_sum(estimator.contribution(n).sum(), size)) for n in (firsts, seconds)
     )
-    paired = _shuffled_pairs(firsts, seconds, method, rng)
     joint = (paired.multiplicities * estimator.contribution(paired.counts)).sum()
     return marginal - float(estimator.from_sum(joint, size))
 

@@ -21,9 +21,11 @@ from tqdm import tqdm
 
 from l2m_eval.errors import L2MError
 from l2m_eval.estimators.entropy import EntropyEstimator, entropy_estimator
+from l2m_eval.estimators.independent_pairs import expected_pair_entropy
 from l2m_eval.estimators.jackknife import jackknife_error, jackknife_groups, student_t
 from l2m_eval.estimators.marginal_counts import pair_marginals, token_counts, vocabulary_size
-from l2m_eval.estimators.pair_counts import PairCounts, count_pairs, in_processes
+from l2m_eval.estimators.pair_counts import PairCounts, count_pairs, in_processes, on_disk
+from l2m_eval.estimators.shifted_pairs import shifted_pair_information
 from l2m_eval.estimators.shuffled_pairs import shuffled_pair_information
 from l2m_eval.estimators.token_sequences import TokenSequences
 
@@ -32,11 +34,10 @@ Floats = NDArray[np.float64]
 
 DISTANCES = tuple(2**i for i in range(13))  # 1 ... 4096, as published
 MARGINALS = ("pairs", "global")
-NULLS = ("shuffle", "none")
+NULLS = ("shuffle", "shift", "none")
 GROUPS = 32  # of documents: the error of the jackknife's error is 1/sqrt(2 * 31) = 13 percent
 MOST_GROUPS = 1024  # a group is 10 bits of the packed pair, and a row of the marginal counts
 NEAR = 1.25  # pair counts within this factor share a null, by interpolation
-THINNED = 0.8  # share of the pairs at which the null is measured again, for how it changes with their number
 FLOOR = 2.0  # standard deviations above zero from which a point counts as signal
 
 
@@ -47,8 +48,8 @@ class TwoPointCurve:
     Attributes:
         distances: d, in tokens, ascending.
         mi: The estimate: `uncorrected` minus `null`.
-        standard_error: Of `mi`: jackknife over groups of documents, and the error of the mean null. NaN where
-            fewer than two groups have pairs.
+        standard_error: Of `mi`: jackknife over groups of documents, and `unseen_error`. NaN where fewer than two
+            groups have pairs.
         interval: 95 % intervals, shape (distances, 2), with Student's t for the number of groups.
         uncorrected: The estimate before the null is subtracted.
         null: Mean estimate on shuffled tokens; zero for null method "none".
@@ -79,6 +80,15 @@ class TwoPointCurve:
     seed: int
     replicates: Floats
 
+    @property
+    def unseen_error(self) -> Floats:
+        """The part of `standard_error` that leaving out documents does not show, (distances,).
+
+        That of the mean null, and the parity term of Grassberger's estimator.
+        """
+        seen = jackknife_error(self.replicates)
+        return np.sqrt(np.maximum(self.standard_error**2 - seen**2, 0.0))
+
 
 def two_point_mutual_information(
     documents: TokenSequences | Iterable[ArrayLike],
@@ -105,7 +115,9 @@ def two_point_mutual_information(
         marginals: "pairs": H of the pair sample's own first and second tokens. "global": 2 H_1 of all tokens, as
             published; wrong by the tokens near the edges when documents are short compared with d. Minus the null
             both are the same number, H(shuffled pairs) - H(pairs).
-        null: "shuffle": subtract the estimate on shuffled tokens. "none": do not.
+        null: What is subtracted. "shuffle": the estimate on shuffled tokens. "shift": that on pairs of the text with
+            itself, shifted by a large part of its length: for sequences whose neighbours depend on each other so much
+            that N pairs sample no better than far fewer would. "none": nothing.
         shuffles: How many, at least 2.
         clusters: Shape (documents,), labels of documents that belong together (parts of one book): they are left
             out together. None: every document by itself.
@@ -117,16 +129,17 @@ def two_point_mutual_information(
         progress: Show a progress bar.
 
     *Errors* are those of a delete-a-group jackknife: a bootstrap would duplicate documents, and duplicates look
-    like repeated pairs and lower the entropy of an undersampled sample. They are cautious where I is near zero:
-    there the (-1)^n of Grassberger's estimator, which changes with every pair left out, adds up to 1 / sqrt(pairs).
+    like repeated pairs and lower the entropy of an undersampled sample. The (-1)^n of Grassberger's estimator
+    changes with every pair left out; the jackknife is of the estimator without it, and its own scatter is added.
 
     *The null* depends on the distance through the pair sample's size and frequencies alone. Where pair counts
     differ by less than a factor 1.25 it is measured at both ends and interpolated in the logarithm of the pair
     count: a bias that goes like N^-g, g <= 1, is then off by g^2 ln(1.25)^2 / 8 < 0.7 percent of itself at most,
     and long documents, where all pair counts are nearly equal, need two nulls instead of one per distance.
-    Where a replicate lacks more pairs than another its null is larger: its own is subtracted. What the null does
-    not know is that successive pairs depend on each other: a text that repeats one token many times in a row has
-    fewer independent pairs than it counts, and keeps some bias.
+    A replicate's null follows from the frequencies of its own tokens (`independent_pairs`). What the shuffled null
+    does not know is that successive pairs depend on each other: a text that repeats one token many times in a row has
+    fewer independent pairs than it counts, and keeps a bias, which the shifted null takes away where the dependence
+    at d itself is weak.
 
     Raises:
         L2MError: A setting or token id that is not accepted, no pair at some distance, or too little memory.
@@ -148,9 +161,9 @@ def two_point_mutual_information(
     lengths = sequences.lengths
     group = jackknife_groups(lengths, groups, seed, clusters)
     pairs = _pairs_per_group(lengths, group, ordered)  # (distances, groups)
-    anchors = _anchors(pairs.sum(axis=1)) if null == "shuffle" else []
+    anchors = _anchors(pairs.sum(axis=1)) if null != "none" else []
     vocabulary = vocabulary_size(sequences)
-    work = (len(ordered) + 2 * len(anchors) * shuffles) * int(sequences.offsets[-1])
+    work = (len(ordered) + len(anchors) * shuffles) * int(sequences.offsets[-1])
     with tqdm(total=work, unit=" pairs", unit_scale=True, disable=not progress) as bar:
         counted = count_pairs(
             sequences,
@@ -164,25 +177,33 @@ def two_point_mutual_information(
             advance=bar.update,
         )
         counts = token_counts(sequences, group, vocabulary)  # (groups, vocabulary)
-        own, margins = [], []  # entropies (1 + groups,): of all documents, then without each group
+        # Entropies (1 + groups,): of all documents, then without each group.
+        own, unconnected, margins = [], [], []
         for i, (firsts, seconds) in enumerate(pair_marginals(sequences, group, counts, ordered)):
             own.append(_leave_one_out(entropies, firsts) + _leave_one_out(entropies, seconds))
+            if null != "none":
+                unconnected.append(_expected_pair_entropies(entropies, firsts, seconds))
             if i in anchors:
                 margins.append((firsts.sum(axis=0), seconds.sum(axis=0)))
-        shuffled = _shuffled(margins, estimator, shuffles, seed, processes, bar.update)
+        measured = _measured_nulls(null, sequences, margins, estimator, shuffles, seed, processes, bar.update)
     own_marginal = np.array(own)  # (distances, 1 + groups)
     marginal = own_marginal if marginals == "pairs" else 2 * _leave_one_out(entropies, counts)
     joint = np.array([_joint_entropies(entropies, c, n) for c, n in zip(counted, pairs, strict=True)])
 
-    # Without a group the sample is smaller and its null larger. Where groups differ in size (a long book) that
-    # would pass for an error of the estimate, so each replicate has the null of its own size.
+    # Without a group the sample is smaller, its tokens have other frequencies, and its null differs. That would pass
+    # for an error of the estimate, so each replicate has the null of its own sample.
     estimates = marginal - joint  # (distances, 1 + groups)
-    nulls, spread = _nulls_of_all_sizes(shuffled, anchors, pairs)
-    if null == "shuffle":
+    mean, spread = _interpolated(measured, anchors, pairs.sum(axis=1))
+    nulls = np.repeat(mean[:, None], estimates.shape[1], axis=1)
+    if null != "none":
+        expected = own_marginal - np.array(unconnected)
+        nulls += expected - expected[:, :1]
         nulls += marginal - own_marginal  # zero unless the marginals are global ones
     corrected = estimates - nulls
     mi, replicates = corrected[:, 0], corrected[:, 1:].T
-    standard_error = np.hypot(jackknife_error(replicates), spread / math.sqrt(shuffles))
+    parity = np.sqrt([entropies.parity_variance(c.counts, c.multiplicities) for c in counted])
+    unseen = np.hypot(parity / pairs.sum(axis=1), spread / math.sqrt(shuffles))
+    standard_error = np.hypot(jackknife_error(replicates), unseen)
     reach = student_t(len(replicates)) * standard_error
     return TwoPointCurve(
         distances=np.array(ordered),
@@ -199,7 +220,7 @@ def two_point_mutual_information(
         estimator=estimator,
         marginals=marginals,
         null_method=null,
-        shuffles=shuffles if null == "shuffle" else 0,
+        shuffles=shuffles if null != "none" else 0,
         seed=seed,
         replicates=replicates,
     )
@@ -208,26 +229,33 @@ def two_point_mutual_information(
 def _leave_one_out(estimator: EntropyEstimator, counts: Ints) -> Floats:
     """Entropies of counts (groups, outcomes): of the groups together, then without each; shape (1 + groups,)."""
     total = counts.sum(axis=0)
-    whole = estimator.contribution(total)
+    smooth = estimator.without_parity.contribution
     change = np.zeros(len(counts))
     for i, count in enumerate(counts):
         seen = np.flatnonzero(count)
-        change[i] = (estimator.contribution(total[seen] - count[seen]) - whole[seen]).sum()
-    return _entropies(estimator, whole.sum(), change, counts.sum(axis=1))
+        change[i] = (smooth(total[seen] - count[seen]) - smooth(total[seen])).sum()
+    return _entropies(estimator, total, np.ones_like(total), change, counts.sum(axis=1))
 
 
 def _joint_entropies(estimator: EntropyEstimator, counted: PairCounts, pairs: Ints) -> Floats:
     """The same of pairs; pairs: (groups,) how many each group has."""
-    whole = (counted.multiplicities * estimator.contribution(counted.counts)).sum()
-    return _entropies(estimator, whole, counted.change_without, pairs)
+    return _entropies(estimator, counted.counts, counted.multiplicities, counted.change_without, pairs)
 
 
-def _entropies(estimator: EntropyEstimator, whole: float, change: Floats, samples: Ints) -> Floats:
-    left = samples.sum() - samples
-    return estimator.from_sum(np.append(whole, whole + change), np.append(samples.sum(), left))
+def _entropies(
+    estimator: EntropyEstimator, counts: Ints, multiplicities: Ints, change: Floats, samples: Ints
+) -> Floats:
+    """The entropy, and what it would be without each group by the change of the estimator without its parity."""
+    total, left, smooth = samples.sum(), samples.sum() - samples, estimator.without_parity
+    entropy = estimator.from_sum((multiplicities * estimator.contribution(counts)).sum(), total)
+    whole = (multiplicities * smooth.contribution(counts)).sum()
+    without = smooth.from_sum(whole + change, left) - smooth.from_sum(whole, total)
+    return np.append(entropy, entropy + without)
 
 
-def _shuffled(
+def _measured_nulls(
+    null: str,
+    sequences: TokenSequences,
     margins: Sequence[tuple[Ints, Ints]],
     estimator: str,
     shuffles: int,
@@ -235,39 +263,53 @@ def _shuffled(
     processes: int,
     advance: Callable[[int], object],
 ) -> Floats:
-    """Information of shuffled pairs at each anchor: all of them, and the share THINNED; (anchors, 2, shuffles)."""
-    shape = (len(margins), 2, shuffles)
-    streams = np.random.SeedSequence(seed).spawn(
-        math.prod(shape)
-    )  # one each: the same for any number of processes
-    samples = ((margin, share) for margin in margins for share in (1.0, THINNED) for _ in range(shuffles))
-    tasks = [(*margin, share, stream) for (margin, share), stream in zip(samples, streams, strict=True)]
+    """Information of unconnected pairs at each anchor, (anchors, shuffles); margins: token counts of its pairs."""
+    # One stream each, so that numbers do not depend on the number of processes.
+    streams = np.random.SeedSequence(seed).spawn(len(margins) * shuffles)
+    samples = [margin for margin in margins for _ in range(shuffles)]
+    tasks = list(zip(samples, streams, strict=True))
     information = []
-    for task, value in zip(tasks, in_processes(partial(_shuffle, estimator), tasks, processes), strict=True):
-        information.append(value)
-        advance(int(task[0].sum()))
-    return np.array(information).reshape(shape)
+    with on_disk(sequences, processes > 1 and null == "shift") as shared:
+        one = partial(_shuffle, estimator) if null == "shuffle" else partial(_shift, estimator, shared)
+        for (margin, _), value in zip(tasks, in_processes(one, tasks, processes), strict=True):
+            information.append(value)
+            advance(int(margin[0].sum()))
+    return np.array(information).reshape(len(margins), shuffles)
 
 
-def _shuffle(estimator: str, task: tuple[Ints, Ints, float, np.random.SeedSequence]) -> float:
-    firsts, seconds, share, stream = task
-    return shuffled_pair_information(firsts, seconds, estimator, np.random.default_rng(stream), share)
+def _shuffle(estimator: str, task: tuple[tuple[Ints, Ints], np.random.SeedSequence]) -> float:
+    (firsts, seconds), stream = task
+    return shuffled_pair_information(firsts, seconds, estimator, np.random.default_rng(stream))
 
 
-def _nulls_of_all_sizes(shuffled: Floats, anchors: Sequence[int], pairs: Ints) -> tuple[Floats, Floats]:
-    """Mean null of all documents and without each group, (distances, 1 + groups), and its spread, (distances,)."""
-    total = pairs.sum(axis=1)  # (distances,)
+def _shift(
+    estimator: str, sequences: TokenSequences, task: tuple[tuple[Ints, Ints], np.random.SeedSequence]
+) -> float:
+    (firsts, _), stream = task
+    size, rng = int(firsts.sum()), np.random.default_rng(stream)
+    return shifted_pair_information(sequences, size, len(firsts), estimator, rng)
+
+
+def _interpolated(measured: Floats, anchors: Sequence[int], pairs: Ints) -> tuple[Floats, Floats]:
+    """Mean null at every distance and its spread between shuffles, both (distances,)."""
     if not len(anchors):
-        return np.zeros((len(pairs), 1 + pairs.shape[1])), np.zeros(len(pairs))
-    mean = shuffled.mean(axis=2)  # (anchors, 2)
-    slope = (mean[:, 1] - mean[:, 0]) / math.log(THINNED)  # per unit of ln N
-    spread = shuffled[:, 0].std(axis=1, ddof=1)
-    size = np.log(total)
-    mean, slope, spread = (np.interp(-size, -size[anchors], x) for x in (mean[:, 0], slope, spread))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        less = np.log1p(-pairs / total[:, None])  # (distances, groups)
-        without = mean[:, None] + slope[:, None] * less
-    return np.column_stack((mean, without)), spread
+        return np.zeros(len(pairs)), np.zeros(len(pairs))
+    size = np.log(pairs)
+    mean, spread = (
+        np.interp(-size, -size[anchors], values) for values in (measured.mean(1), measured.std(1, ddof=1))
+    )
+    return mean, spread
+
+
+def _expected_pair_entropies(estimator: EntropyEstimator, firsts: Ints, seconds: Ints) -> Floats:
+    """What the pairs' entropy would be without dependence: of all documents, then without each group."""
+    smooth = estimator.without_parity
+    all_firsts, all_seconds = firsts.sum(axis=0), seconds.sum(axis=0)
+    without = [
+        expected_pair_entropy(all_firsts - first, all_seconds - second, smooth)
+        for first, second in zip(firsts, seconds, strict=True)
+    ]
+    return np.array([expected_pair_entropy(all_firsts, all_seconds, smooth), *without])
 
 
 def _pairs_per_group(lengths: Ints, group: Ints, distances: Sequence[int]) -> Ints:

@@ -14,6 +14,7 @@ from l2m_eval.estimators.two_point import TwoPointCurve
 
 Floats = NDArray[np.float64]
 
+CLEAR = 2.0  # times the noise floor: from here on the choice of points does not bias what is chosen
 EXPONENTS = np.linspace(0.0, 6.0, 121)[1:]  # where alpha is looked for before the minimum is refined
 
 
@@ -59,16 +60,22 @@ def fit_power_law_with_offset(curve: TwoPointCurve) -> TwoPointFit:
 
 
 def fit_power_law_above_floor(curve: TwoPointCurve) -> TwoPointFit:
-    """A * d^(-alpha) by least squares in log-log, on the points of `mi` that lie above the noise floor.
+    """A * d^(-alpha) by least squares in log-log, on the points of `mi` that lie well above the noise floor.
 
-    The points are chosen once, for all documents, and stay the same without each group.
+    Well above is twice the floor, four standard deviations from zero. A point whose true value is near the floor lies
+    above it when it happens to come out too large, and would flatten the fit; a point twice as high seldom falls
+    below. The points are chosen once, for all documents, and stay the same without each group.
     """
     form = "power_law"
     if np.isnan(curve.floor).all():
         return _no_fit(form, "the noise floor is not known: fewer than two groups of documents have pairs")
-    above = curve.mi > curve.floor
+    above = curve.mi > CLEAR * curve.floor
     if above.sum() < 3:
-        return _no_fit(form, f"{above.sum()} of {len(above)} points lie above the noise floor; a fit needs 3")
+        return _no_fit(
+            form,
+            f"{above.sum()} of {len(above)} points lie above the noise floor (clear of it, at twice its height); "
+            "a fit needs 3",
+        )
     distances = curve.distances[above].astype(float)
     return _with_intervals(
         form, curve, distances, curve.mi[above], curve.replicates[:, above], _least_squares_in_logarithms
@@ -114,7 +121,12 @@ def _with_intervals(
     estimate = fit(distances, values)
     if np.isnan(estimate).any():
         return _no_fit(form, f"no least-squares minimum with an exponent inside 0 ... {EXPONENTS[-1]:g}")
-    error = jackknife_error([fit(distances, replicate) for replicate in replicates])
+    # What leaving out documents does not show adds what moving each point by it does to the fit.
+    unseen = np.interp(distances, curve.distances, curve.unseen_error)
+    moved = np.array([fit(distances, values + one) - estimate for one in np.diag(unseen)])  # (points, 3)
+    error = np.sqrt(
+        jackknife_error([fit(distances, replicate) for replicate in replicates]) ** 2 + (moved**2).sum(axis=0)
+    )
     reach = student_t(curve.groups) * error
     intervals = [(float(x - r), float(x + r)) for x, r in zip(estimate, reach, strict=True)]
     return TwoPointFit(

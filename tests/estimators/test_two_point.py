@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from l2m_eval.errors import L2MError
 from l2m_eval.estimators import pair_counts
 from l2m_eval.estimators.entropy import entropy_estimator
+from l2m_eval.estimators.independent_pairs import expected_pair_entropy
 from l2m_eval.estimators.jackknife import jackknife_error, jackknife_groups
 from l2m_eval.estimators.marginal_counts import pair_marginals, token_counts
 from l2m_eval.estimators.pair_counts import PairKeys, count_pairs, plan
@@ -156,7 +157,8 @@ def test_counts_are_those_of_a_dictionary_with_and_without_each_group(documents,
     group = np.arange(len(documents)) % min(groups, len(documents))
     load = token_counts(sequences, group, 7).sum(axis=0)
     distances = [1, 2, 5]
-    contribution = entropy_estimator(method).contribution
+    # A jackknife takes differences, and Grassberger's parity term has no place in them.
+    contribution = entropy_estimator(method).without_parity.contribution
     for distance, counted in zip(
         distances, count_pairs(sequences, distances, load, group=group, method=method), strict=True
     ):
@@ -299,6 +301,52 @@ def test_the_corrected_estimate_does_not_depend_on_the_marginals():
     assert np.abs(own.uncorrected - published.uncorrected)[-1] > 1e-4
 
 
+@pytest.mark.parametrize("method", ["grassberger", "plugin", "miller_madow"])
+def test_the_expected_null_is_the_mean_of_shuffles(method):
+    rng = np.random.default_rng(14)
+    firsts, seconds = (rng.multinomial(20_000, zipf(500)) for _ in range(2))
+    estimator = entropy_estimator(method)
+    marginal = sum(estimator.from_sum(estimator.contribution(n).sum(), 20_000) for n in (firsts, seconds))
+    shuffles = [shuffled_pair_information(firsts, seconds, method, rng) for _ in range(30)]
+    expected = marginal - expected_pair_entropy(firsts, seconds, estimator)
+    # Poisson counts leave V^2 cells free, fixed marginals (V - 1)^2: at most (2 V - 1) / 2N nats of difference, which
+    # is the same with and without a group of documents.
+    assert 0 < expected - np.mean(shuffles) < 999 / 40_000
+
+
+def persistent_chain(rng, documents, length, vocabulary, stay):
+    """Markov chain that stays where it is with probability `stay` and else goes anywhere, uniformly."""
+    anew = rng.random((documents, length)) >= stay
+    anew[:, 0] = True
+    last = np.maximum.accumulate(np.where(anew, np.arange(length), 0), axis=1)
+    return np.take_along_axis(rng.integers(0, vocabulary, (documents, length)), last, axis=1)
+
+
+def test_a_shifted_text_knows_the_bias_that_repetition_leaves():
+    rng = np.random.default_rng(15)
+    documents = persistent_chain(rng, 100, 500, 50, stay=0.8)
+    shuffled = two_point_mutual_information(documents, [60])
+    shifted = two_point_mutual_information(documents, [60], null="shift")
+    # After 60 steps 0.8^60 ~ 1e-6 is left of the dependence. 44,000 pairs that come five at a time sample 2500 cells
+    # like (1 + 0.8^2) / (1 - 0.8^2) = 4.6 times fewer: a bias of about 3.6 * 2401 / 88,000 is left by shuffling.
+    assert shuffled.mi[0] == pytest.approx(3.6 * 2401 / 88_000, rel=0.3)
+    assert abs(shifted.mi[0]) < 4 * shifted.standard_error[0]
+    assert shifted.mi[0] + shifted.null[0] == pytest.approx(shifted.uncorrected[0], abs=1e-12)
+
+
+def test_errors_are_the_spread_where_information_is_tiny_and_pairs_are_undersampled():
+    """Independent tokens, 2000 of them in a vocabulary of 300: nearly every pair was seen once."""
+    rng = np.random.default_rng(16)
+    curves = [
+        two_point_mutual_information(rng.choice(300, size=(40, 200), p=zipf(300)), [5], seed=seed)
+        for seed in range(150)
+    ]
+    spread = np.std([curve.mi[0] for curve in curves], ddof=1)
+    errors = np.sqrt(np.mean([curve.standard_error[0] ** 2 for curve in curves]))
+    # 150 samples know a standard deviation to 6 %; the null's own error adds to both.
+    assert errors == pytest.approx(spread, rel=0.25)
+
+
 def test_the_interpolated_null_is_the_measured_one():
     rng = np.random.default_rng(10)
     documents = rng.choice(500, size=(50, 1000), p=zipf(500))
@@ -420,7 +468,7 @@ def test_too_few_distances_for_three_parameters():
         (
             [[1, 2, 3]],
             {"distances": [1], "null": "perm"},
-            "null: 'perm' is not known; accepted: shuffle, none",
+            "null: 'perm' is not known; accepted: shuffle, shift, none",
         ),
         (
             [[1, 2, 3]],
