@@ -140,7 +140,7 @@ def _mark_horizon(ax: Any, found: Horizon, state: HistoryState, law: ScalingLaw,
         return
     size = float(state.elements_at(max(found.length / law.ratio, 1.0)))
     ax.plot([found.length], [size], marker="*", markersize=9, color=look.colour, linestyle="none", zorder=5)
-    told = f"{found.length:,.0f}" if found.length < 1e6 else f"{found.length:.1e}"
+    told = f"{found.length:,.0f}" if found.length < 1e7 else f"{found.length:.1e}"
     ax.annotate(
         f"horizon {told}", (found.length, size), xytext=(-6, 5), textcoords="offset points", fontsize=6, ha="right",
     )  # fmt: skip

@@ -160,8 +160,12 @@ def _horizon_sentences(
             )
         else:
             low, high = found.interval
-            sentences.append(
-                f"{s.label}: horizon at {found.length:.2g} tokens (95 % interval {low:.2g} to "
-                f"{'never' if math.isinf(high) else f'{high:.2g}'})."
-            )
+            between = "" if low == high else f" (95 % interval {_tokens(low)} to {_tokens(high)})"
+            sentences.append(f"{s.label}: horizon at {_tokens(found.length)} tokens{between}.")
     return sentences
+
+
+def _tokens(length: float) -> str:
+    if math.isinf(length):
+        return "never"
+    return f"{length:,.0f}" if length < 1e7 else f"{length:.1e}"
