@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from l2m_eval import __version__
-from l2m_eval.condition import PUBLISHED, ScalingLaw, published_law
+from l2m_eval.condition import PUBLISHED, ScalingLaw, Verdict, published_law
 from l2m_eval.errors import L2MError
 from l2m_eval.report.bipartite_sections import bipartite_section, fits_table, shapes_section
 from l2m_eval.report.compared import comparison_section
@@ -82,11 +82,7 @@ def make_report(results: Sequence[Results], options: Options | None = None) -> R
     states, unknown = known_states(selection, options.states or {})
     bipartite, two_point = bipartite_groups(selection), two_point_groups(selection)
     position = position_groups(selection)
-    recorded = [
-        LabelledVerdict(selection.labels[one], one.verdict)
-        for one in selection.results
-        if one.verdict is not None
-    ]
+    recorded = [verdict for one in selection.results for verdict in _recorded(one, selection.labels[one])]
     sections: list[Section | None] = []
     if bipartite:
         sections += [bipartite_section(bipartite, laws), shapes_section(bipartite)]
@@ -164,6 +160,15 @@ def _remove_earlier(root: Path, keep: set[str]) -> None:
             file = root / name
             if file.parent.resolve() == root / name.partition("/")[0] and file.is_file():
                 file.unlink()
+
+
+def _recorded(one: Results, label: str) -> list[LabelledVerdict]:
+    """The verdicts that results of a condition task carry: on the state, and against a stronger model."""
+    found = [LabelledVerdict(label, one.verdict)] if one.verdict is not None else []
+    capability = one.block.get("capability")
+    if capability is not None:
+        found.append(LabelledVerdict(label, Verdict.from_json(capability, str(one.run.path))))
+    return found
 
 
 def _reference(options: Options, selection: Selection) -> tuple[ScalingLaw | None, str | None]:

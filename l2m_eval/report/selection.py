@@ -63,7 +63,7 @@ def select(results: Sequence[Results], *, every: bool = False) -> Selection:
     """The newest results of each model, task and corpus; all of them, told apart by date, where `every` is set."""
     newest: dict[str, Results] = {}
     left_out: list[Results] = []
-    for one in sorted(results, key=lambda r: r.run.date.timestamp() if r.run.date else float("-inf")):
+    for one in sorted(results, key=_time):
         key = _key(one)
         if key in newest and not every:
             left_out.append(newest[key])
@@ -158,6 +158,10 @@ def slug(text: str) -> str:
 # --- parts ------------------------------------------------------------------------------------------------------
 
 
+def _time(one: Results) -> float:
+    return one.run.date.timestamp() if one.run.date else float("-inf")
+
+
 def _key(one: Results) -> str:
     source = {key: one.settings.get(key) for key in _SOURCE_SETTINGS}
     return json.dumps([one.run.backend, one.run.model_args, one.task, source], default=str, sort_keys=True)
@@ -182,9 +186,12 @@ def _by_corpus(selection: Selection, wanted: Callable[[Results], bool]) -> list[
 def _shown(
     selection: Selection, members: Sequence[Results], pick: Callable[[Results], T | None]
 ) -> list[Shown[T]]:
-    """One curve per label: where a model was measured by two tasks, the newer."""
+    """One curve per label: where a model was measured by two tasks, the newer.
+
+    A check that took its curves from other results only repeats them, without the documents' records.
+    """
     newest: dict[str, Shown[T]] = {}
-    for one in sorted(members, key=lambda r: r.run.date.timestamp() if r.run.date else float("-inf")):
+    for one in sorted(members, key=lambda r: (not r.block.get("results"), _time(r))):
         curve = pick(one)
         if curve is not None:
             label = selection.labels[one]

@@ -325,18 +325,29 @@ def test_no_results_are_one_line(tmp_path, capsys):
     assert "no harness results" in capsys.readouterr().err
 
 
-def test_a_recorded_check_is_shown_as_it_was(tmp_path):
+def test_a_recorded_check_is_shown_as_it_was_and_the_curve_stays_the_measured_one(tmp_path):
+    """A check that took its curves from saved results has no documents; those results have."""
     check = {
         "schema": "l2m-eval/check/1", "check": "single-model", "status": "violated", "exit_code": 1,
         "sentence": "Violated: recorded.", "numbers": {},
     }  # fmt: skip
-    file = write_bipartite(tmp_path / "made", "m", planted(0.4), task="l2m_condition_text")
-    block = json.loads(file.read_text())["configs"]["l2m_condition_text"]["l2m"]
-    write_run(
-        tmp_path / "out",
-        "m",
-        "l2m_condition_text",
-        {**block, "schema": "l2m-eval/condition/1", "check": check},
-    )
-    (verdict,) = make_report(load_results(tmp_path / "out")).verdicts
-    assert (verdict.status, verdict.rest) == ("violated", "recorded.")
+    capability = {
+        **check,
+        "check": "mi-capability",
+        "status": "satisfied",
+        "sentence": "Satisfied: keeps up.",
+    }
+    file = write_bipartite(tmp_path / "out", "m", planted(0.4))
+    block = json.loads(file.read_text())["configs"]["l2m_bipartite_text"]["l2m"]
+    block |= {
+        "schema": "l2m-eval/condition/1",
+        "check": check,
+        "capability": capability,
+        "results": "out/x.json",
+    }
+    write_run(tmp_path / "out" / "check", "m", "l2m_condition_text", block, date=1.8e9)
+    results = load_results(tmp_path / "out")
+    verdicts = make_report(results).verdicts
+    assert [(v.status, v.rest) for v in verdicts] == [("violated", "recorded."), ("satisfied", "keeps up.")]
+    (group,) = bipartite_groups(select(results))
+    assert [s.results.documents is not None for s in group.curves] == [True]
