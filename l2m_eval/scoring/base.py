@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,15 @@ from l2m_eval.errors import L2MError
 from l2m_eval.scoring.tokens import Encoder
 from l2m_eval.windows import Window
 
+if TYPE_CHECKING:
+    from l2m_eval.scoring.finished import FinishedWindows
+
 logger = logging.getLogger(__name__)
 
 # Pieces of a window that the portable scorer will ask for one by one: bins and splits, never single tokens.
 MOST_PIECES = 256
+# Windows between two writes of a run that can be continued, for scorers without batches of their own.
+KEPT_AT_ONCE = 64
 
 Sums = NDArray[np.float64]
 Advance = Callable[[int], Any]
@@ -73,6 +78,8 @@ def score_requests(lm: Any, requests: Sequence[ScoringRequest], progress: bool =
     """
     from tqdm import tqdm
 
+    from l2m_eval.scoring.finished import finished_windows
+
     encoder = Encoder(lm)
     show = progress and getattr(lm, "rank", 0) == 0
     with tqdm(requests, desc="Tokenizing", disable=not show, leave=False) as bar:
@@ -100,7 +107,7 @@ def score_requests(lm: Any, requests: Sequence[ScoringRequest], progress: bool =
     with tqdm(
         total=sum(map(len, ordered)), desc="Scoring", unit="token", unit_scale=True, disable=not show
     ) as bar:
-        results = scorer(ordered, bar.update)
+        results = _scored(scorer, ordered, bar.update, finished_windows(lm))
     scores = dict(zip(order, results, strict=True))
     for key, scored in scores.items():
         if not np.isfinite(scored.sums).all():
@@ -117,6 +124,29 @@ def score_requests(lm: Any, requests: Sequence[ScoringRequest], progress: bool =
             )
         records.append(json.dumps(record))
     return records
+
+
+def _scored(
+    scorer: Scorer, windows: Sequence[Window], advance: Advance, finished: FinishedWindows | None
+) -> list[Scored]:
+    """The scores of windows, those of an earlier run taken from where it kept them (see `scoring.finished`)."""
+    if finished is None:
+        return scorer(windows, advance)
+    from l2m_eval.scoring.huggingface import HuggingFaceScorer
+
+    if isinstance(scorer, HuggingFaceScorer):
+        return scorer(windows, advance, finished)
+    scored: list[Scored] = []
+    for start in range(0, len(windows), KEPT_AT_ONCE):
+        group = windows[start : start + KEPT_AT_ONCE]
+        kept = finished.get(group)
+        if kept is None:
+            kept = scorer(group, advance)
+            finished.put(list(zip(group, kept, strict=True)))
+        else:
+            advance(sum(map(len, group)))
+        scored += kept
+    return scored
 
 
 def choose_scorer(lm: Any) -> Scorer:

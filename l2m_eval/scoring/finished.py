@@ -1,0 +1,215 @@
+"""Windows that are scored already, on disk: what a run that was cut off need not do again.
+
+With the harness' ``--use_cache PATH`` every batch is stored when it is done, in one transaction. The batches of a
+run follow from its windows and settings alone, so a run that continues forms the same ones, takes those that are
+stored whole and scores the others: its numbers are those of a run that was never interrupted, to the last bit.
+Rows carry the model's fingerprint and the window's token ids, so that nothing of another model, tokenizer,
+precision, corpus or setting is ever taken for this run's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l2m_eval.scoring.base import Scored
+from l2m_eval.windows import Window
+
+logger = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+WAIT_SECONDS = 60.0  # for another process that writes to the same file
+SAMPLED_WEIGHTS = 64  # of each tensor, evenly spread: any training step changes some of them
+
+
+class FinishedWindows:
+    """A file of scores by model and window. Safe to share between processes; a damaged one is set aside.
+
+    Args:
+        path: The file; made when it does not exist.
+        model: Fingerprint of the model, and its description for people (`model_fingerprint`).
+    """
+
+    def __init__(self, path: Path, model: tuple[str, str]):
+        self.path = path
+        self._model, description = model
+        self._full = False
+        try:
+            self._connection = _opened(path)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            aside = _set_aside(path)
+            logger.warning(
+                "l2m-eval: use_cache: %s is damaged (%s); it is kept as %s and a new one begun",
+                path.name,
+                error,
+                aside.name,
+            )
+            self._connection = _opened(path)
+        self._tell_of_others(description)
+        self._write("INSERT OR IGNORE INTO models VALUES (?, ?)", [(self._model, description)])
+
+    def get(self, windows: Sequence[Window]) -> list[Scored] | None:
+        """The scores of all these windows, or None where one is missing or was not stored whole."""
+        found = []
+        for window in windows:
+            row = self._connection.execute(
+                "SELECT sums, tokens, digest FROM finished WHERE model = ? AND window = ?",
+                (self._model, _window_key(window)),
+            ).fetchone()
+            if row is None or row[2] != _digest(self._model, _window_key(window), row[0], row[1]):
+                return None
+            found.append(Scored(np.frombuffer(row[0], np.float64), row[1]))
+        return found
+
+    def put(self, answers: Sequence[tuple[Window, Scored]]) -> None:
+        """Store the scores of a batch, all or none. A disk that is full costs the continuation, not the run."""
+        rows = []
+        for window, scored in answers:
+            key, data = _window_key(window), np.asarray(scored.sums, np.float64).tobytes()
+            rows.append(
+                (self._model, key, data, scored.tokens, _digest(self._model, key, data, scored.tokens))
+            )
+        self._write("INSERT OR REPLACE INTO finished VALUES (?, ?, ?, ?, ?)", rows)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+        if self._full:
+            return
+        try:
+            with self._connection:
+                self._connection.executemany(statement, rows)
+        except sqlite3.OperationalError as error:
+            self._full = True
+            logger.warning(
+                "l2m-eval: use_cache: %s cannot be written (%s); the run goes on, but nothing more is kept of it",
+                self.path.name,
+                error,
+            )
+
+    def _tell_of_others(self, description: str) -> None:
+        known = dict(self._connection.execute("SELECT model, description FROM models"))
+        if known and self._model not in known:
+            others = "; ".join(sorted(set(known.values())))
+            logger.warning(
+                "l2m-eval: use_cache: %s holds scores of another model or precision (%s), which are not used for %s",
+                self.path.name,
+                others[:300],
+                description,
+            )
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=WAIT_SECONDS)
+    try:
+        (state,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if state != "ok":
+            raise sqlite3.DatabaseError(state)
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version not in (0, SCHEMA_VERSION):
+            raise sqlite3.DatabaseError(f"its version is {version}, this plugin's is {SCHEMA_VERSION}")
+        with connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS models (model TEXT PRIMARY KEY, description TEXT)")
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS finished "
+                "(model TEXT, window TEXT, sums BLOB, tokens INTEGER, digest TEXT, PRIMARY KEY (model, window))"
+            )
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _set_aside(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged{number}")).exists():
+        number += 1
+    path.rename(aside)
+    # a journal belongs to the damaged file and must not be played into the new one
+    for journal in (path.with_name(path.name + "-journal"), path.with_name(path.name + "-wal")):
+        journal.unlink(missing_ok=True)
+    return aside
+
+
+def _window_key(window: Window) -> str:
+    hasher = hashlib.sha256()
+    for array in (window.context, window.target, np.asarray(window.cuts)):
+        data = np.asarray(array, np.int64).tobytes()
+        hasher.update(len(data).to_bytes(8, "little") + data)
+    return hasher.hexdigest()
+
+
+def _digest(model: str, key: str, sums: bytes, tokens: int) -> str:
+    return hashlib.sha256(f"{model} {key} {tokens} ".encode() + sums).hexdigest()
+
+
+def finished_windows(lm: Any) -> FinishedWindows | None:
+    """The file beside the harness' own cache, where the run was given one with ``--use_cache``."""
+    harness_cache = getattr(getattr(lm, "cache_hook", None), "dbdict", None)
+    filename = getattr(harness_cache, "filename", None)
+    if not filename or filename == ":memory:":
+        return None
+    return FinishedWindows(Path(filename).with_suffix(".l2m.db"), model_fingerprint(lm))
+
+
+def model_fingerprint(lm: Any) -> tuple[str, str]:
+    """A digest of everything about a harness LM that its log-probabilities depend on, and its name for people.
+
+    A model in this process is known by its configuration, precision and a sample of its weights; one behind an
+    interface only by what it is called there.
+    """
+    model: Any = getattr(lm, "model", None)
+    name = type(lm).__name__
+    hasher = hashlib.sha256(name.encode())
+    if hasattr(model, "named_parameters") and hasattr(model, "config"):
+        attention = getattr(model.config, "_attn_implementation", None)
+        precision = f"{getattr(model, 'dtype', None)}, {getattr(lm, 'mixed_precision_dtype', None)}"
+        # where the files lie does not matter, nor which version wrote them
+        config = {
+            k: v
+            for k, v in model.config.to_dict().items()
+            if k not in ("_name_or_path", "transformers_version")
+        }
+        hasher.update(json.dumps(config, sort_keys=True, default=str).encode())
+        hasher.update(f"{attention} {precision} {lm.device.type}".encode())
+        for key, parameter in model.named_parameters():
+            hasher.update(f"{key} {tuple(parameter.shape)} {parameter.dtype}".encode())
+            if parameter.device.type != "meta":  # weights kept on disk are not read for this
+                flat = parameter.detach().reshape(-1)
+                hasher.update(flat[:: max(1, len(flat) // SAMPLED_WEIGHTS)].float().cpu().numpy().tobytes())
+        path = str(getattr(model.config, "_name_or_path", "")) or name
+        return hasher.hexdigest(), f"{path}, {precision.split(',')[0].removeprefix('torch.')}"
+    facts = {
+        key: value if isinstance(value, (str, int, float, bool)) else repr(value)
+        for key, value in sorted(vars(lm).items())
+        if isinstance(value, (str, int, float, bool)) or key in ("process", "model_args")
+        if not any(word in key for word in _WITHOUT_EFFECT)
+    }
+    hasher.update(json.dumps(facts, sort_keys=True).encode())
+    return hasher.hexdigest(), f"{name} {facts.get('model') or facts.get('process') or ''}".strip()
+
+
+# Attributes of an LM that its log-probabilities do not depend on, or that are secret.
+_WITHOUT_EFFECT = (
+    "key",
+    "header",
+    "batch",
+    "rank",
+    "world",
+    "seed",
+    "concurrent",
+    "retries",
+    "timeout",
+    "progress",
+)
