@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 # Tokens beyond those wanted that a shortened text must give: the cut may change its last few.
 _MARGIN = 32
+# Characters in which a token is looked for at first: natural text has two to five a token.
+_CHARACTERS = 8
 
 
 class Encoder:
@@ -61,7 +63,7 @@ class Encoder:
         }
         self._vocabulary_size = _vocabulary_size(lm)
         self._notes: set[str] = set()
-        self._tokens: dict[tuple[Chunk, int], Tokens] = {}
+        self._tokens: dict[tuple[Chunk, int], tuple[Tokens, Tokens | None]] = {}
         self._entropies: dict[tuple[tuple[Chunk, ...], int], Entropy] = {}
 
     @property
@@ -69,25 +71,35 @@ class Encoder:
         """Of this process in a distributed run; 0 is the main one."""
         return int(getattr(self._lm, "rank", 0))
 
+    @property
+    def lm(self) -> Any:
+        """The harness LM whose tokenizer this is."""
+        return self._lm
+
     def tokens(self, chunk: Chunk, count: int) -> Tokens:
         """The first `count` tokens of a chunk.
 
         Raises:
             L2MError: the chunk has fewer, or holds what the tokenizer makes a special token.
         """
-        key = (chunk, count)
-        if key not in self._tokens:
-            found = self.encode(chunk.text[: chunk.size], chunk.label)
-            if len(found) < count + _MARGIN and chunk.size < len(chunk.text):
-                found = self.encode(chunk.text, chunk.label)
+        return self._first_tokens(chunk, count)[0]
+
+    def _first_tokens(self, chunk: Chunk, count: int) -> tuple[Tokens, Tokens | None]:
+        """The first tokens of a chunk and where each ends in characters, where the tokenizer tells."""
+        if (chunk, count) not in self._tokens:
+            # Not all of the text, where a beginning is certain to hold these tokens.
+            for size in (min(chunk.size, _CHARACTERS * (count + _MARGIN)), chunk.size, len(chunk.text)):
+                found, ends = self._encode(chunk.text[:size], chunk.label)
+                if len(found) >= count + _MARGIN:
+                    break
             if len(found) < count:
                 size = len(chunk.text.encode("utf-8"))
                 raise L2MError(
                     f"chunk_bytes: the chunk {chunk.label} of {size:,} bytes gives {len(found)} tokens under this "
                     f"tokenizer, {count} are needed; set chunk_bytes to {2 * size:,} or give shorter lengths"
                 )
-            self._tokens[key] = found[:count]
-        return self._tokens[key]
+            self._tokens[chunk, count] = found[:count], None if ends is None else ends[:count]
+        return self._tokens[chunk, count]
 
     def byte_ends(self, chunk: Chunk, count: int) -> NDArray[np.int64]:
         """How many UTF-8 bytes of the chunk its first 1, 2 ... `count` tokens cover, shape (count,).
@@ -96,15 +108,11 @@ class Encoder:
         tokens up to each power of two and interpolated between. A character that several tokens share counts
         with the first of them.
         """
-        tokens = self.tokens(chunk, count)
-        if getattr(self._tokenizer, "is_fast", False):
-            text = chunk.text[: chunk.size]
-            ends = self._character_ends(text)
-            if len(ends) < count + _MARGIN and chunk.size < len(chunk.text):
-                text = chunk.text
-                ends = self._character_ends(text)
-            bytes_before = np.concatenate([[0], np.cumsum([len(c.encode("utf-8")) for c in text])])
-            return bytes_before[np.maximum.accumulate(ends[:count])]
+        tokens, ends = self._first_tokens(chunk, count)
+        if ends is not None:
+            raw = np.frombuffer(chunk.text[: ends.max()].encode("utf-8"), np.uint8)
+            starts = np.flatnonzero((raw & 0xC0) != 0x80)  # of characters
+            return np.append(starts, len(raw))[np.maximum.accumulate(ends)]
         known = sorted({min(2**k, count) for k in range(count.bit_length() + 1)})
         sizes = [len(self._decode(tokens[:n].tolist()).encode("utf-8")) for n in known]
         return np.rint(np.interp(np.arange(1, count + 1), [0, *known], [0, *sizes])).astype(np.int64)
@@ -119,17 +127,6 @@ class Encoder:
         if hasattr(self._lm, "tok_decode"):
             return str(self._lm.tok_decode(ids))
         return str(self._lm.decode_batch([ids])[0])  # the API backends have only this
-
-    def _character_ends(self, text: str) -> NDArray[np.int64]:
-        offsets = self._tokenizer(
-            text,
-            add_special_tokens=False,
-            split_special_tokens=True,
-            verbose=False,
-            return_attention_mask=False,
-            return_offsets_mapping=True,
-        )["offset_mapping"]
-        return np.asarray(offsets, dtype=np.int64).reshape(-1, 2)[:, 1]
 
     def note(self, message: str) -> None:
         """Tell the user something about this model once, however many documents it concerns."""
@@ -146,14 +143,23 @@ class Encoder:
 
     def encode(self, text: str, label: str) -> Tokens:
         """Token ids of `text`; strings that spell special tokens are scored as text, or refused."""
+        return self._encode(text, label)[0]
+
+    def _encode(self, text: str, label: str) -> tuple[Tokens, Tokens | None]:
+        ends = None
         if hasattr(self._tokenizer, "all_special_ids") and callable(self._tokenizer):
-            ids = self._tokenizer(
+            fast = bool(getattr(self._tokenizer, "is_fast", False))
+            encoded = self._tokenizer(
                 text,
                 add_special_tokens=False,
                 split_special_tokens=True,
                 verbose=False,
                 return_attention_mask=False,
-            )["input_ids"]
+                **({"return_offsets_mapping": True} if fast else {}),
+            )
+            ids = encoded["input_ids"]
+            if fast:
+                ends = np.asarray(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)[:, 1]
         else:
             ids = self._lm.tok_encode(text, add_special_tokens=False)
         tokens = np.asarray(ids, dtype=np.int64).reshape(-1)
@@ -168,7 +174,7 @@ class Encoder:
                 f"model: the tokenizer gives token id {tokens.max()} ({label}), the model knows "
                 f"{self._vocabulary_size} tokens; use the tokenizer it was trained with"
             )
-        return tokens
+        return tokens, ends
 
 
 def _room(lm: Any) -> int:
