@@ -102,7 +102,7 @@ def plot_two_point(curves: Any, ax: Any | None = None, *, name: str = "two_point
         curves: Results, a mapping from labels to `SavedTwoPointCurve`, or one such curve.
         ax: Where to draw.
         name: ``two_point`` of the text, ``two_point_generated`` of what the model writes.
-        fit: Draw the fitted law: with an offset where that was fitted.
+        fit: Draw the law fitted to the points above the floor, or else the one fitted with an offset.
 
     Raises:
         L2MError: no such curve.
@@ -304,7 +304,9 @@ def _draw_two_point(ax: Any, s: Shown[SavedTwoPointCurve], fit: bool) -> None:
             exponent += f" ({alpha.interval[0]:.2f} to {alpha.interval[1]:.2f})"
         details.append(exponent)
         at = np.geomspace(min(chosen.distances), max(chosen.distances), 65)
-        offset = chosen.offset.value if np.isfinite(chosen.offset.value) else 0.0
+        # An offset is that of the values before the null was subtracted; after it there is none.
+        corrected = not np.allclose(curve.uncorrected, curve.mi, equal_nan=True)
+        offset = 0.0 if corrected or not np.isfinite(chosen.offset.value) else chosen.offset.value
         law = chosen.amplitude.value * at**-alpha.value + offset
         law = np.where(law > 0, law, np.nan)
         ax.plot(at, law, color=s.look.colour, linestyle=s.look.line, linewidth=1.0, zorder=2)
@@ -320,9 +322,9 @@ def _draw_two_point(ax: Any, s: Shown[SavedTwoPointCurve], fit: bool) -> None:
 
 
 def _chosen_fit(curve: SavedTwoPointCurve) -> SavedTwoPointFit | None:
-    """The fit with an offset, which absorbs what bias is left, where there is one; else that without."""
+    """The law fitted to the points above the floor where there is one; else that with an offset."""
     usable = [f for f in curve.fits if not f.reason and np.isfinite(f.alpha.value) and len(f.distances) > 1]
-    return max(usable, key=lambda f: f.form == "power_law_with_offset", default=None)
+    return min(usable, key=lambda f: f.form == "power_law_with_offset", default=None)
 
 
 def _draw_position_fit(ax: Any, s: Shown[SavedPositionCurve]) -> None:

@@ -171,14 +171,11 @@ def _to_the_end(c: SavedTwoPointCurve, below: Any) -> bool:
 
 
 def _two_point_fit(fit: SavedTwoPointFit) -> str:
-    form = "A·d^(−α) + c" if fit.form == "power_law_with_offset" else "A·d^(−α)"
+    with_offset = fit.form == "power_law_with_offset"
+    form = "A·d^(−α) + c before the null is subtracted" if with_offset else "A·d^(−α) above the floor"
     if fit.reason or not math.isfinite(fit.alpha.value):
         return f"{form} was not fitted{': ' + fit.reason if fit.reason else ''}."
-    offset = (
-        f", c = {interval_in_words(fit.offset, 4)}"
-        if math.isfinite(fit.offset.value) and "offset" in fit.form
-        else ""
-    )
+    offset = f", c = {interval_in_words(fit.offset, 4)}" if with_offset else ""
     return (
         f"Fitted {form}: α = {interval_in_words(fit.alpha)}, A = {interval_in_words(fit.amplitude)}{offset}."
     )

@@ -183,6 +183,21 @@ def test_the_noise_floor_is_shaded_up_to_its_value():
     assert shade.get_paths()[0].vertices[:, 1].max() == pytest.approx(0.05)
 
 
+def test_a_fit_made_before_the_null_was_subtracted_is_drawn_without_its_offset():
+    unfitted = SavedTwoPointFit(
+        "power_law", Estimate(np.nan), Estimate(np.nan), Estimate(np.nan), (), "too few"
+    )
+    fit = SavedTwoPointFit(
+        "power_law_with_offset", Estimate(0.9), Estimate(1.1), Estimate(0.2), (1, 2, 4, 8), ""
+    )
+    curve = two_point(fits=(unfitted, fit))
+    law = 1.1 * np.array([1.0, 8.0]) ** -0.9
+    for uncorrected, offset in ((curve.mi + 0.2, 0.0), (curve.mi, 0.2)):
+        ax = l2m_eval.plot_two_point({"m": two_point(fits=(unfitted, fit), uncorrected=uncorrected)})
+        drawn = max(ax.get_lines(), key=lambda line: len(line.get_xdata())).get_ydata()
+        np.testing.assert_allclose(drawn[[0, -1]], law + offset)
+
+
 def test_two_point_values_that_are_not_positive_are_counted_not_drawn():
     curve = two_point(mi=np.array([1.0, 0.5, -0.01, 0.2]))
     ax = l2m_eval.plot_two_point({"m": curve}, fit=False)
