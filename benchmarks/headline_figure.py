@@ -33,7 +33,7 @@ def main() -> None:
     try:
         results = load_results(arguments.results)
         measured = [one for model in arguments.models for one in results if one.run.label == model]
-        curves = [one for one in measured if one.bipartite]
+        curves = [one for one in measured if one.kind == "bipartite"]
         losses = [one for one in measured if one.position is not None]
         with drawing():
             figure, (left, right) = new_figure(6.6, 2.9, columns=2)

@@ -32,8 +32,14 @@ def stripped(data: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     source, target = map(Path, sys.argv[1:])
+    # A model without a name gets a folder with a random one.
+    names = {
+        file.parent: str(data["config"]["model_args"].get("pretrained") or data["model_source"])
+        for file in source.rglob("results_*.json")
+        for data in [json.loads(file.read_text())]
+    }
     for file in sorted(source.rglob("*.json*")):
-        place = target / file.relative_to(source)
+        place = target / file.parent.parent.relative_to(source) / names[file.parent] / file.name
         place.parent.mkdir(parents=True, exist_ok=True)
         if file.suffix == ".json":
             text = json.dumps(stripped(json.loads(file.read_text())), indent=1, ensure_ascii=False) + "\n"

@@ -91,7 +91,7 @@ def make_report(results: Sequence[Results], options: Options | None = None) -> R
         sections.append(position_section(position))
     if two_point:
         sections.append(two_point_section(two_point))
-    sections.append(comparison_section(bipartite, position, model))
+    sections.append(comparison_section(bipartite, position, model, recorded))
     notices = [notice for section in sections if section is not None for notice in section.notices]
     sections.append(warnings_section(selection, ()))
     sections.append(settings_section(selection, options.command))

@@ -21,7 +21,7 @@ from l2m_eval.report.figures import lengths_in
 from l2m_eval.report.selection import Group, slug
 from l2m_eval.report.shown import Shown, fitted, with_interval
 from l2m_eval.report.tables import Column, Table, number, text, with_error
-from l2m_eval.report.words import difference_sentence, interval_in_words
+from l2m_eval.report.words import difference_sentence
 from l2m_eval.saved_check import compare_with
 from l2m_eval.saved_curves import Estimate, SavedBipartiteCurve, SavedPositionCurve
 
@@ -32,8 +32,16 @@ def comparison_section(
     bipartite: Sequence[Group[SavedBipartiteCurve]],
     position: Sequence[Group[SavedPositionCurve]],
     reference: str | None,
+    checked: Sequence[LabelledVerdict] = (),
 ) -> Section | None:
-    """Rankings and paired differences where a figure has two models or more; None where none has."""
+    """Rankings and paired differences where a figure has two models or more; None where none has.
+
+    Args:
+        bipartite: Groups of curves.
+        position: Groups of losses.
+        reference: The model that the others are checked against (Definition 5.3).
+        checked: Verdicts that the results carry already.
+    """
     sentences: list[str] = []
     notices: list[str] = []
     tables: list[Table] = []
@@ -50,10 +58,11 @@ def comparison_section(
         if differences:
             tables.append(_difference_table(group, differences))
         if reference is not None and group.curves[0].curve.estimator == "direct":
-            verdicts += _capability(group, reference, notices)
+            known = {v.label for v in checked if v.verdict.check == "mi-capability"}
+            verdicts += _capability(group, reference, known, notices)
     for losses in position:
         if len(losses.curves) > 1:
-            tables.append(_position_ranking(losses, notices))
+            tables.append(_position_ranking(losses, sentences, notices))
     if not tables and not notices:
         return None
     return Section(
@@ -200,7 +209,7 @@ def _difference_table(group: Group[SavedBipartiteCurve], differences: Sequence[P
     )
 
 
-def _position_ranking(group: Group[SavedPositionCurve], notices: list[str]) -> Table:
+def _position_ranking(group: Group[SavedPositionCurve], sentences: list[str], notices: list[str]) -> Table:
     per = "byte" if group.unit == "bytes" else "token"
     estimates, labels = [], []
     for s in group.curves:
@@ -217,18 +226,17 @@ def _position_ranking(group: Group[SavedPositionCurve], notices: list[str]) -> T
             notices.append(f"Not paired, loss on {group.corpus}: {error}.")
     rows = standings(labels, estimates, paired, larger_is_better=False)
     unit = "nats per token" if per == "token" else "bits per byte"
-    told = "; ".join(
-        f"{a} minus {b}: {interval_in_words(difference, 4)}" for (a, b), difference in paired.items()
-    )
-    return _ranking(
-        f"ranking-{group.name}",
-        f"mean loss on {group.corpus} ({unit}, less is better)" + (f". Paired: {told}" if told else ""),
-        rows,
-    )
+    for (a, b), difference in paired.items():
+        sentences.append(
+            f"Mean loss of {a} minus that of {b} on the same documents: "
+            f"{with_error(difference.value, difference.standard_error)} {unit} "
+            f"(95 % interval {difference.interval[0]:.4f} to {difference.interval[1]:.4f})."
+        )
+    return _ranking(f"ranking-{group.name}", f"mean loss on {group.corpus} ({unit}, less is better)", rows)
 
 
 def _capability(
-    group: Group[SavedBipartiteCurve], reference: str, notices: list[str]
+    group: Group[SavedBipartiteCurve], reference: str, known: set[str], notices: list[str]
 ) -> list[LabelledVerdict]:
     """Definition 5.3: does each model keep up with the reference?"""
     strong = next((s for s in group.curves if s.label == reference), None)
@@ -236,7 +244,7 @@ def _capability(
         return []
     verdicts = []
     for s in group.curves:
-        if s is strong:
+        if s is strong or s.label in known:
             continue
         try:
             if s.results is None or strong.results is None:

@@ -105,7 +105,8 @@ def position_section(groups: Sequence[Group[SavedPositionCurve]]) -> Section:
         notices += group.notices
         names = ", ".join(s.label for s in group.curves)
         kinds = [("tokens", "token")] if group.unit == "tokens" else []
-        if all(_has_bytes(s.curve) for s in group.curves):
+        # Bytes of a process' made-up words mean nothing.
+        if not group.corpus.startswith("process ") and all(_has_bytes(s.curve) for s in group.curves):
             kinds.append(("bytes", "byte"))
         for unit, per in kinds:
             figures.append(

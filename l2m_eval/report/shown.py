@@ -51,7 +51,8 @@ def shown_curves(given: Any, pick: Callable[[Results], T | None], what: str) -> 
     """Curves with labels and looks.
 
     Args:
-        given: `Results` or several of them (labelled by model), a mapping from labels to curves, one curve, or
+        given: `Results` or several of them (labelled by model; checks that only repeat curves of others here are
+            left out), a mapping from labels to curves, one curve, or
             a list of what this function returns.
         pick: The curve of one `Results`; None where it has none.
         what: Name of the curve, for the error.
@@ -66,6 +67,7 @@ def shown_curves(given: Any, pick: Callable[[Results], T | None], what: str) -> 
     elif isinstance(given, Sequence):
         pairs = []
         labels = unique_labels([one for one in given if isinstance(one, Results)])
+        given = _without_repetitions(given)
         for one in given:
             if isinstance(one, Shown):
                 pairs.append(one)
@@ -80,6 +82,16 @@ def shown_curves(given: Any, pick: Callable[[Results], T | None], what: str) -> 
     if not pairs:
         raise L2MError(f"curves: none of the results holds {what}; give results of a task that measures it")
     return pairs
+
+
+def _without_repetitions(given: Sequence[Any]) -> list[Any]:
+    """Without checks that took their curves from other results of the same model that are here as well."""
+    measured = {one.run.label for one in given if isinstance(one, Results) and not one.block.get("results")}
+    return [
+        one
+        for one in given
+        if not isinstance(one, Results) or not one.block.get("results") or one.run.label not in measured
+    ]
 
 
 def unique_labels(results: Sequence[Results]) -> dict[Results, str]:

@@ -27,7 +27,7 @@ from l2m_eval.results import Results
 from l2m_eval.saved_curves import SavedBipartiteCurve
 
 Array = NDArray[np.float64]
-_FARTHEST = 2.0**60
+_FARTHEST = 2.0**36  # a horizon beyond is told in words; the figure would be all emptiness
 
 
 def plot_state_against_law(
@@ -48,7 +48,7 @@ def plot_state_against_law(
         states: By label.
         law: Mutual information of the data, I = A·L^β.
         ax: Where to draw.
-        lengths: Shortest and longest total length; the longest grows to show the horizons.
+        lengths: Shortest and longest total length; the longest grows to show horizons up to 2^36.
         numbers: Looks of the states, in their order.
 
     Raises:
@@ -57,8 +57,8 @@ def plot_state_against_law(
     if not states:
         raise L2MError("states: none given; give at least one history state")
     found = {label: horizon(law, state) for label, state in states.items()}
-    ends = [h.length for h in found.values() if math.isfinite(h.length)]
-    low, high = lengths[0], min(_FARTHEST, max([lengths[1], *(8 * end for end in ends)]))
+    ends = [h.length for h in found.values() if h.length <= _FARTHEST]
+    low, high = lengths[0], max([lengths[1], *(8 * end for end in ends)])
     at = np.geomspace(low, high, 400)
     with drawing():
         ax = axes_or_new(ax)
@@ -136,7 +136,7 @@ def _state_after_left(s: Shown[SavedBipartiteCurve], state: HistoryState) -> Arr
 
 
 def _mark_horizon(ax: Any, found: Horizon, state: HistoryState, law: ScalingLaw, look: Any) -> None:
-    if not math.isfinite(found.length) or found.length > _FARTHEST:
+    if found.length > _FARTHEST:
         return
     size = float(state.elements_at(max(found.length / law.ratio, 1.0)))
     ax.plot([found.length], [size], marker="*", markersize=9, color=look.colour, linestyle="none", zorder=5)

@@ -32,7 +32,7 @@ def interval_in_words(estimate: Estimate, digits: int = 2) -> str:
         return (
             f"{text} (95 % interval {estimate.interval[0]:.{digits}f} to {estimate.interval[1]:.{digits}f})"
         )
-    return f"{text} (no interval: too few independent documents)"
+    return f"{text} (no interval known)"
 
 
 def bipartite_sentence(s: Shown[SavedBipartiteCurve], documents: int | None) -> str:
@@ -49,7 +49,7 @@ def bipartite_sentence(s: Shown[SavedBipartiteCurve], documents: int | None) -> 
     if c.not_positive:
         text += f" The estimate is not positive at L = {', '.join(f'{n:,}' for n in c.not_positive)}."
     if c.exact is not None:
-        text += " " + _against_exact(c.lengths, c.mi, c.standard_error, c.exact, "L")
+        text += " " + _against_exact(c.lengths, c.mi, c.standard_error, c.exact, "L = ")
         if c.beta_exact is not None:
             text += f" The same fit gives the exact curve β = {c.beta_exact:.3f}."
     return text
@@ -75,7 +75,7 @@ def two_point_sentence(s: Shown[SavedTwoPointCurve]) -> str:
     if c.groups:
         text += f" It rests on {c.documents:,} documents in {c.groups:,} groups."
     if c.exact is not None:
-        text += " " + _against_exact(c.distances, c.mi, c.standard_error, c.exact, "d")
+        text += " " + _against_exact(c.distances, c.mi, c.standard_error, c.exact, "d = ")
     return text
 
 
@@ -106,7 +106,7 @@ def position_sentence(s: Shown[SavedPositionCurve]) -> str:
                 f"β = {interval_in_words(c.fit.exponent)}."
             )
     if c.exact is not None:
-        text += " " + _against_exact(np.sqrt(c.first * c.last), c.nll, c.standard_error, c.exact, "position")
+        text += " " + _against_exact(np.sqrt(c.first * c.last), c.nll, c.standard_error, c.exact, "position ")
     return text
 
 
@@ -162,7 +162,7 @@ def _against_exact(x: Any, values: Any, errors: Any, exact: Any, name: str) -> s
     far = int(np.abs(away).argmax())
     return (
         f"The exact value is known: the estimates are off by {np.sqrt((away**2).mean()):.1f} standard errors (root "
-        f"mean square), at most {abs(away[far]):.1f} at {name} = {x[far]:,.0f}."
+        f"mean square), at most {abs(away[far]):.1f} at {name}{x[far]:,.0f}."
     )
 
 
