@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from l2m_eval.estimators.clusters import cluster_sums
+from l2m_eval.estimators.intervals import resampled_error, resampled_interval
 
 Array = NDArray[np.float64]
 
@@ -29,7 +29,8 @@ class PowerLaw:
             multiply by ratio^exponent.
         exponent: β.
         amplitude_error, exponent_error: Standard errors; NaN with fewer than two clusters.
-        amplitude_interval, exponent_interval: 95 % intervals, with Student's t for the number of clusters.
+        amplitude_interval, exponent_interval: 95 % intervals: quantiles of the replicates, widened as Student's t is
+            for the number of clusters.
         method: ``"loglog"`` or ``"wls"``, see `fit_power_law`.
         points: Number of points the fit rests on.
         not_positive: Lengths whose estimate is not positive, which have no logarithm.
@@ -131,9 +132,9 @@ def power_law_with_interval(
     """Fit a power law to the mean of per-document terms; intervals by resampling clusters of documents.
 
     Every resample draws as many clusters as there are, with replacement, forms the curve anew and refits it the
-    same way. Errors are the spread of the replicates times sqrt(G / (G − 1)) for G clusters, since a resample's
-    mean varies by that factor less than the sample's own; intervals use Student's t with G − 1 degrees of
-    freedom (for the amplitude on its logarithm, which is what is nearly normal).
+    same way. Errors are the central spread of the replicates (for the amplitude of its logarithm, which is what is
+    nearly normal), intervals their quantiles, both widened for few clusters: `l2m_eval.estimators.intervals`. A few
+    resamples with a point near zero have wild logarithms, which would pass for an error of all others.
 
     Args:
         lengths: Total lengths, shape (points,).
@@ -157,16 +158,17 @@ def power_law_with_interval(
         draws = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)  # (R, G)
         curves = draws @ sums / (draws @ sizes)[:, None]  # (R, K)
         replicates[:, 0], replicates[:, 1], _ = fit_power_law(x, curves, errors, method)
-        correction = np.sqrt(count / (count - 1))
-        t = float(stats.t.ppf(0.5 + confidence / 2, count - 1))
-        exponent_error = correction * float(np.nanstd(replicates[:, 1]))
         with np.errstate(divide="ignore", invalid="ignore"):
             logs = np.log(replicates[:, 0])
-        log_error = correction * float(np.nanstd(logs[np.isfinite(logs)]))
-        errors_out = (float(amplitude[0]) * log_error, exponent_error)
+            log_amplitude = float(np.log(amplitude[0]))
+        errors_out = (
+            float(amplitude[0]) * resampled_error(logs, count),
+            resampled_error(replicates[:, 1], count),
+        )
+        low, high = np.exp(resampled_interval(logs, log_amplitude, count, confidence)).tolist()
         intervals = (
-            (float(amplitude[0] * np.exp(-t * log_error)), float(amplitude[0] * np.exp(t * log_error))),
-            (float(exponent[0]) - t * exponent_error, float(exponent[0]) + t * exponent_error),
+            (low, high),
+            resampled_interval(replicates[:, 1], float(exponent[0]), count, confidence),
         )
     return PowerLaw(
         amplitude=float(amplitude[0]),

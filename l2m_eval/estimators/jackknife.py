@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from l2m_eval.errors import L2MError
 
@@ -42,8 +41,3 @@ def jackknife_error(replicates: ArrayLike) -> Floats:
     if groups < 2:
         return np.full(values.shape[1:], np.nan)
     return np.sqrt((groups - 1) * values.var(axis=0))
-
-
-def student_t(groups: int) -> float:
-    """How many standard errors a 95 % interval reaches with that many groups; NaN with fewer than two."""
-    return float(stats.t.ppf(0.975, groups - 1)) if groups > 1 else float("nan")

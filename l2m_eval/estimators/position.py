@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from l2m_eval.errors import L2MError
 from l2m_eval.estimators.clusters import cluster_sums, linearised_error
-from l2m_eval.estimators.jackknife import student_t
+from l2m_eval.estimators.intervals import resampled_error, resampled_interval, student_t
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -87,8 +87,10 @@ class PositionFit:
 
     Attributes:
         entropy_rate, amplitude, exponent: h, B and beta; NaN where there is no fit, and `reason` says why.
-        entropy_rate_error, amplitude_error, exponent_error: Standard deviations over the resamples.
-        entropy_rate_interval, amplitude_interval, exponent_interval: 95 % intervals: their quantiles.
+        entropy_rate_error, amplitude_error, exponent_error: From the central spread of the resamples; NaN where
+            so many have no minimum inside the range that it has no end.
+        entropy_rate_interval, amplitude_interval, exponent_interval: 95 % intervals: quantiles of the resamples,
+            widened for few clusters. An end is infinite where the resamples do not bound it.
         bins: Names of the bins that were fitted.
         resamples, seed: Resamples of clusters that have a fit, and the seed they were drawn with.
         reason: Why there is no fit; empty when there is one.
@@ -283,12 +285,13 @@ def fit_approach(
         draws = rng.multinomial(curve.clusters, np.full(curve.clusters, 1 / curve.clusters), size=resamples)
         with np.errstate(invalid="ignore", divide="ignore"):
             values = -(draws @ curve.cluster_sums[:, use]) / (draws @ curve.cluster_tokens[:, use])
-        replicates = _least_squares(values[np.isfinite(values).all(axis=1)], grid, weights)
-        replicates = replicates[np.isfinite(replicates).all(axis=1)]
-    # resamples without a minimum inside the range lie beyond it: with many of them the interval has no end
-    enough = len(replicates) >= max(0.95 * resamples, 2)
-    deviation = replicates.std(axis=0, ddof=1) if enough else np.full(3, np.nan)
-    low, high = np.quantile(replicates, (0.025, 0.975), axis=0) if enough else np.full((2, 3), np.nan)
+        # Resamples without a minimum inside the range lie beyond it, on one side or the other.
+        replicates = _least_squares(values[np.isfinite(values).all(axis=1)], grid, weights, beyond=True)
+    deviation = [resampled_error(column, curve.clusters) for column in replicates.T]
+    intervals = [
+        resampled_interval(column, value, curve.clusters)
+        for column, value in zip(replicates.T, estimate.tolist(), strict=True)
+    ]
     return PositionFit(
         entropy_rate=float(estimate[0]),
         amplitude=float(estimate[1]),
@@ -296,17 +299,20 @@ def fit_approach(
         entropy_rate_error=float(deviation[0]),
         amplitude_error=float(deviation[1]),
         exponent_error=float(deviation[2]),
-        entropy_rate_interval=(float(low[0]), float(high[0])),
-        amplitude_interval=(float(low[1]), float(high[1])),
-        exponent_interval=(float(low[2]), float(high[2])),
+        entropy_rate_interval=intervals[0],
+        amplitude_interval=intervals[1],
+        exponent_interval=intervals[2],
         bins=tuple(b.name for b in bins),
-        resamples=len(replicates),
+        resamples=int(np.isfinite(replicates).all(axis=1).sum()),
         seed=seed,
     )
 
 
-def _least_squares(values: Floats, grid: Floats, weights: Floats) -> Floats:
+def _least_squares(values: Floats, grid: Floats, weights: Floats, *, beyond: bool = False) -> Floats:
     """(h, B, beta) of each curve (curves, bins); NaN where the least sum of squares is at the range's edge.
+
+    beyond: Say on which side instead. Towards a slope of 0 the curve is a logarithm, whose h and B lie at infinity;
+    beyond the steepest slope only beta does.
 
     For a given slope the problem is a straight line in the basis. Between grid points the minimum is that of the
     parabola through three of them, and B and h are interpolated likewise.
@@ -331,6 +337,12 @@ def _least_squares(values: Floats, grid: Floats, weights: Floats) -> Floats:
     beta = 1 + SLOPES[at] + shift * (SLOPES[1] - SLOPES[0])
     found = np.stack((refined(rate), refined(amplitude), beta), axis=1)
     found[~inside] = np.nan
+    if beyond:
+        edge = np.flatnonzero(~inside)
+        flat, sign = best[edge] > 0, np.sign(amplitude[edge, best[edge]])
+        found[edge, 0] = np.where(flat, -sign * np.inf, rate[edge, best[edge]])
+        found[edge, 1] = np.where(flat, sign * np.inf, amplitude[edge, best[edge]])
+        found[edge, 2] = np.where(flat, np.inf, -np.inf)
     return found
 
 

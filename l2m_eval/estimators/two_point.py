@@ -22,7 +22,8 @@ from tqdm import tqdm
 from l2m_eval.errors import L2MError
 from l2m_eval.estimators.entropy import EntropyEstimator, entropy_estimator
 from l2m_eval.estimators.independent_pairs import expected_pair_entropy
-from l2m_eval.estimators.jackknife import jackknife_error, jackknife_groups, student_t
+from l2m_eval.estimators.intervals import student_t
+from l2m_eval.estimators.jackknife import jackknife_error, jackknife_groups
 from l2m_eval.estimators.marginal_counts import pair_marginals, token_counts, vocabulary_size
 from l2m_eval.estimators.pair_counts import PairCounts, count_pairs, in_processes, on_disk
 from l2m_eval.estimators.shifted_pairs import shifted_pair_information

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from l2m_eval.estimators.jackknife import jackknife_error, student_t
+from l2m_eval.estimators.intervals import student_t
+from l2m_eval.estimators.jackknife import jackknife_error
 from l2m_eval.estimators.two_point import TwoPointCurve
 
 Floats = NDArray[np.float64]

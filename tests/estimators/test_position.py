@@ -126,7 +126,7 @@ def test_context_gain_does_not_see_how_hard_documents_are():
     t = np.arange(1, 129)
     nll = 2 + 3 * t**-0.4
     # 7 bins, the last is 64-128: the first half is 1, 2-3 and 4-7
-    assert curve.bins[-1].name == "064-128"
+    assert curve.bins[-1].name == "0064-0128"
     assert curve.context_gain.value == pytest.approx(nll[:7].mean() - nll[63:].mean())
     assert curve.context_gain.standard_error == pytest.approx(0, abs=1e-12)  # rounding
     assert curve.overall.standard_error > 0.03
