@@ -20,6 +20,8 @@ def check_task(kind: str, metadata: Mapping[str, Any]) -> None:
     if kind.endswith("BipartiteTask"):
         bipartite = settings.read_settings(settings.BipartiteSettings, metadata)
         check_corpus(bipartite, longest=bipartite.longest)
+    elif kind.endswith("ConditionTask"):
+        _check_condition(settings.read_settings(settings.ConditionSettings, metadata))
     elif kind.endswith("PositionTask"):
         position = settings.read_settings(settings.PositionSettings, metadata)
         check_corpus(position, longest=position.longest)
@@ -28,3 +30,22 @@ def check_task(kind: str, metadata: Mapping[str, Any]) -> None:
         check_corpus(generated, longest=generated.longest)
     elif kind.endswith("TwoPointTask"):
         check_whole_documents(settings.read_settings(settings.TwoPointSettings, metadata))
+
+
+def _check_condition(condition: Any) -> None:
+    """What a check rests on beside the model: documents or saved results, the reference, the stated state."""
+    from l2m_eval.corpora import check_corpus
+    from l2m_eval.history_state import history_state_size
+    from l2m_eval.history_state.sources import state_source
+    from l2m_eval.saved_check import reference_named, results_to_check
+
+    if condition.results is None:
+        check_corpus(condition, longest=condition.longest)
+    else:
+        results_to_check(condition.results, condition.check_curve)
+    if condition.reference is not None:
+        reference_named(condition.reference, curve=condition.check_curve)
+    if condition.state is not None:
+        stated = state_source(condition.state) if isinstance(condition.state, str) else condition.state
+        if isinstance(stated, Mapping):
+            history_state_size(stated, condition.wanted_lengths)

@@ -279,6 +279,34 @@ def load_results(paths: Paths, *, documents: bool = True) -> tuple[Results, ...]
     raise L2MError(f"results: no harness results in {', '.join(map(repr, map(str, given)))}; {_ACCEPTED}")
 
 
+def results_in_memory(
+    task: str,
+    block: Mapping[str, Any],
+    docs: Sequence[Mapping[str, Any]],
+    records: Sequence[Mapping[str, Any]],
+    model: str,
+) -> Results:
+    """Results of a run that is not written yet, as they will be read: the task's block, and its documents."""
+    plain = json.loads(json.dumps(block))
+    read = Block(plain, Path(), task)
+    run = Run(Path(), "", model, {}, None, math.nan, None, "", "", None, None, None, "", {})
+    return Results(
+        run=run,
+        task=task,
+        kind=BIPARTITE,
+        schema=str(read.required("schema")),
+        settings=read.mapping("settings"),
+        sample=read.mapping("sample"),
+        versions={},
+        warnings=(),
+        metrics={},
+        errors={},
+        bipartite=bipartite_curves_of(read),
+        documents=DocumentRecords(Path(), tuple(docs), tuple(records)),
+        block=plain,
+    )
+
+
 def latest(results: Sequence[Results]) -> tuple[Results, ...]:
     """Of several results of the same task with the same model and settings the newest, in their first order."""
     newest: dict[str, Results] = {}

@@ -28,7 +28,7 @@ from l2m_eval.condition import (
 from l2m_eval.errors import L2MError
 from l2m_eval.estimators.clusters import cluster_sums
 from l2m_eval.history_state import HistoryState
-from l2m_eval.results import Results, load_results
+from l2m_eval.results import Results, latest, load_results
 
 Array = NDArray[np.float64]
 Reference = ScalingLaw | Results
@@ -315,14 +315,40 @@ def reference_named(name: str, candidates: Sequence[Results] = (), curve: str = 
                 f"reference: {name!r} is no published law ({', '.join(PUBLISHED)}), none of the models checked "
                 f"({labels}), and no results file or folder"
             ) from error
-    with_curve = [one for one in labelled if any(c.name == curve for c in one.bipartite)]
+    return _the_one_with(labelled, curve, f"reference: {name!r}")
+
+
+def results_to_check(name: str, curve: str = "direct") -> Results:
+    """The one task of the results at a path that has this bipartite curve.
+
+    Raises:
+        L2MError: none, or several.
+    """
+    return _the_one_with(load_results(name), curve, f"results: {name!r}")
+
+
+def distinct_curves(results: Sequence[Results]) -> tuple[Results, ...]:
+    """Of results with bipartite curves the newest of each.
+
+    Of a run that measured the same twice, as l2m_bipartite and l2m_condition do, the one that carries the model's
+    state.
+    """
+    found: dict[Any, Results] = {}
+    for one in latest([one for one in results if one.bipartite]):
+        curves = tuple((c.name, tuple(c.mi.tolist())) for c in one.bipartite)
+        key = (one.run.path.resolve(), curves)
+        if key not in found or one.block.get("state") is not None:
+            found[key] = one
+    return tuple(found.values())
+
+
+def _the_one_with(found: Sequence[Results], curve: str, where: str) -> Results:
+    with_curve = [one for one in distinct_curves(found) if any(c.name == curve for c in one.bipartite)]
     if len(with_curve) > 1:
-        files = ", ".join(repr(str(one.run.path)) for one in with_curve[:3])
-        raise L2MError(
-            f"reference: {name!r} names {len(with_curve)} results with a curve {curve}; give one of {files}"
-        )
+        files = ", ".join(f"{str(one.run.path)!r} ({one.task})" for one in with_curve[:3])
+        raise L2MError(f"{where} names {len(with_curve)} results with a curve {curve}; give one of {files}")
     if not with_curve:
-        raise L2MError(f"reference: {name!r} has no bipartite curve {curve}; give results of l2m_bipartite")
+        raise L2MError(f"{where} has no bipartite curve {curve}; give results of l2m_bipartite")
     return with_curve[0]
 
 
@@ -335,6 +361,7 @@ def check_results(
     nats_per_element: float | None = None,
     unit: str = "auto",
     trust_remote_code: bool = False,
+    only: str = "",
 ) -> tuple[Check, ...]:
     """Check one model's results: its state against the law, and its curve against a reference's.
 
@@ -347,6 +374,7 @@ def check_results(
         nats_per_element: A calibrated constant for the bound instead of the stored precision.
         unit: In which lengths of two curves are matched: ``tokens``, ``bytes``, or ``auto``.
         trust_remote_code: For configurations.
+        only: ``state`` or ``capability`` for one of the two.
 
     Returns:
         The verdict on the state (Theorem 5.4), and with a reference's results that on MI-capability.
@@ -354,21 +382,24 @@ def check_results(
     Raises:
         L2MError: what is missing, in one line.
     """
-    state = state or state_of(results, curve, trust_remote_code=trust_remote_code)
     law = reference if isinstance(reference, ScalingLaw) else law_of(reference or results, curve)
-    about = {"model": results.run.label, "results": str(results.run.path), "curve": curve}
+    path = str(results.run.path) if results.run.path.name else ""
+    about = {"model": results.run.label, "results": path, "curve": curve}
     named = law.of if isinstance(reference, ScalingLaw) else reference.run.label if reference else ""
-    if state.model != results.run.label:
-        state = replace(state, model=f"{results.run.label} ({state.model})")
-    own = curve_of(results, curve)
-    if own.settings["ratio"] != law.ratio:
-        raise L2MError(
-            f"curve: {curve} has ratio {own.settings['ratio']}, the law of {law.of} has {law.ratio:g}; give the "
-            "curve of that ratio, or another reference"
-        )
-    verdict = check_model(state, law, nats_per_element=nats_per_element, curve=own)
-    checks = [Check(verdict, **about, reference=named)]
-    if isinstance(reference, Results) and reference is not results:
+    checks = []
+    if only != "capability":
+        state = state or state_of(results, curve, trust_remote_code=trust_remote_code)
+        if state.model != results.run.label:
+            state = replace(state, model=f"{results.run.label} ({state.model})")
+        own = curve_of(results, curve)
+        if own.settings["ratio"] != law.ratio:
+            raise L2MError(
+                f"curve: {curve} has ratio {own.settings['ratio']}, the law of {law.of} has {law.ratio:g}; give the "
+                "curve of that ratio, or another reference"
+            )
+        verdict = check_model(state, law, nats_per_element=nats_per_element, curve=own)
+        checks.append(Check(verdict, **about, reference=named))
+    if only != "state" and isinstance(reference, Results) and reference is not results:
         checks.append(Check(compare_with(results, reference, curve, unit=unit), **about, reference=named))
     return tuple(checks)
 

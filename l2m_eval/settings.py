@@ -12,7 +12,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from l2m_eval.errors import L2MError
 from l2m_eval.estimators.entropy import ESTIMATORS as ENTROPY_ESTIMATORS
@@ -221,6 +221,50 @@ class BipartiteSettings(CorpusSettings):
         return "vclub" in self.estimators or self.marginal == "independent"
 
 
+def _state(name: str, value: Any) -> Any:
+    """A statement as a mapping, or a name as ``l2m-eval check --state`` takes it; checked where it is used."""
+    if isinstance(value, Mapping) and value:
+        return dict(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # key=value on the command line reads a constant formula as a number
+    return text(name, value)
+
+
+@dataclass(frozen=True)
+class ConditionSettings(BipartiteSettings):
+    """Settings of the condition tasks: those of the bipartite measurement, and of the check.
+
+    Attributes:
+        results: Saved results that the curves are taken from, instead of measuring.
+        reference: A published law, or results of a stronger model, by which the state is judged.
+        state: History state instead of the model's own.
+        check_curve: The curve whose law is used.
+        nats_per_element: A calibrated constant for the bound, instead of the stored precision.
+    """
+
+    OF_THE_CHECK: ClassVar[tuple[str, ...]] = (
+        "results",
+        "reference",
+        "state",
+        "check_curve",
+        "nats_per_element",
+    )
+
+    results: str | None = setting(None, optional(text))
+    reference: str | None = setting(None, optional(text))
+    state: Mapping[str, Any] | str | None = setting(None, optional(_state))
+    check_curve: str = setting("direct", text)
+    nats_per_element: float | None = setting(None, optional(positive))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        estimator = self.check_curve.partition("_")[0]
+        if self.results is None and estimator not in self.estimators:
+            raise L2MError(
+                f"check_curve: {self.check_curve!r} is not measured; the estimators are {list(self.estimators)}"
+            )
+
+
 @dataclass(frozen=True)
 class PositionSettings(CorpusSettings):
     """Settings of the per-position tasks: the loss of the first `length` tokens of each document."""
@@ -292,7 +336,7 @@ _HARNESS_KEYS = {"version", "config_source", "config", "_metadata", "batch_size"
 
 
 def _all_settings() -> set[str]:
-    kinds = (BipartiteSettings, PositionSettings, TwoPointSettings, GeneratedSettings)
+    kinds = (BipartiteSettings, ConditionSettings, PositionSettings, TwoPointSettings, GeneratedSettings)
     return {f.name for kind in kinds for f in dataclasses.fields(kind) if "read" in f.metadata}
 
 

@@ -135,8 +135,8 @@ def checks_json(checks: Sequence[Check], failure: Verdict | None = None) -> dict
 
 
 def _checks(parsed: argparse.Namespace) -> list[Check]:
-    from l2m_eval.results import latest, load_results
-    from l2m_eval.saved_check import check_results, reference_named
+    from l2m_eval.results import load_results
+    from l2m_eval.saved_check import check_results, distinct_curves, reference_named
 
     if parsed.constant is not None and not (parsed.constant > 0 and math.isfinite(parsed.constant)):
         raise L2MError(
@@ -145,7 +145,7 @@ def _checks(parsed: argparse.Namespace) -> list[Check]:
     found: list[Results] = []
     if parsed.results:
         loaded = load_results(parsed.results)
-        found = list(latest([one for one in loaded if one.bipartite]))
+        found = list(distinct_curves(loaded))
         if not found:
             raise L2MError(
                 f"results: {', '.join(sorted({one.task for one in loaded}))} in {str(loaded[0].run.path)!r} has no "

@@ -84,7 +84,7 @@ class BipartiteTask(MeasurementTask):
         for estimator in self.settings.estimators:
             for ratio in self.settings.ratios:
                 curve = curve_name(estimator, ratio)
-                points = _zero_padded([cell.total for cell in cells if cell.ratio == ratio])
+                points = zero_padded([cell.total for cell in cells if cell.ratio == ratio])
                 names += [f"{curve}_mi@{point}" for point in points]
                 names += [f"{curve}_beta", f"{curve}_amplitude"]
                 if self._has_exact(estimator):
@@ -105,7 +105,7 @@ class BipartiteTask(MeasurementTask):
         for curve in curves:
             self._warn(curve)
             estimate, fit = curve.estimate, curve.fit
-            points = _zero_padded(curve.lengths)
+            points = zero_padded(curve.lengths)
             for point, value, error in zip(points, estimate.value, estimate.standard_error, strict=True):
                 metrics[f"{curve.name}_mi@{point}"] = Metric(float(value), float(error))
             metrics[f"{curve.name}_beta"] = Metric(fit.exponent, fit.exponent_error)
@@ -154,7 +154,7 @@ class BipartiteTask(MeasurementTask):
             )
 
 
-def _zero_padded(lengths: Sequence[int]) -> list[str]:
+def zero_padded(lengths: Sequence[int]) -> list[str]:
     """Lengths as they stand in metric names: sorting the names sorts the lengths."""
     digits = max(4, len(str(max(lengths))))
     return [f"{length:0{digits}d}" for length in lengths]
