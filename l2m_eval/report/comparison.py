@@ -34,6 +34,7 @@ class PairedDifference:
 
     Attributes:
         first, second: Labels.
+        curve: Which curve of the results.
         unit: Of the lengths.
         lengths: Shape (n,); in bytes those of the first.
         difference, standard_error: Nats, shape (n,), from resampling documents once for both.
@@ -45,6 +46,7 @@ class PairedDifference:
 
     first: str
     second: str
+    curve: str
     unit: str
     lengths: Array
     difference: Array
@@ -155,6 +157,7 @@ def paired_difference(
     return PairedDifference(
         first.label,
         second.label,
+        first.curve.name,
         unit,
         x[keep],
         difference,

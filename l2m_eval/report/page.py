@@ -33,7 +33,11 @@ def render_page(report: Report) -> str:
 
 
 def kept_together(sentence: str) -> str:
-    """A sentence whose quantities are not torn apart at the end of a line: ``L = 4``, ``3 ± 1``, ``95 %``."""
+    """A sentence whose quantities are not torn apart at the end of a line: ``L = 4``, ``3 ± 1``, ``95 %``.
+
+    Minus signs are such, not hyphens, at which a line may end.
+    """
+    sentence = re.sub(r"(?<![\w−-])-(?=\d)", "−", sentence.replace("γ - β", "γ − β"))
     return re.sub(
         r"(?<=[\w)]) (?=[=±%−])|(?<=[=±−]) (?=\S)|(?<=\d) (?=nats\b|tokens\b)", "\N{NO-BREAK SPACE}", sentence
     )

@@ -138,7 +138,8 @@ def difference_sentence(d: PairedDifference) -> str:
     sure = (d.low > 0) | (d.high < 0)
     last = with_error(d.difference[-1], d.standard_error[-1])
     unit = "tokens" if d.unit == "tokens" else "bytes"
-    text = f"{d.first} minus {d.second} at L = {d.lengths[-1]:,.0f} {unit}: {last} nats on the same documents"
+    text = f"{d.first} minus {d.second}, {d.curve}, at L = {d.lengths[-1]:,.0f} {unit}: "
+    text += f"{last} nats on the same documents"
     if math.isfinite(d.unpaired_error[-1]) and d.standard_error[-1] > 0:
         text += f" (two separate errors would say ± {d.unpaired_error[-1]:.2g})"
     if not sure.any():
