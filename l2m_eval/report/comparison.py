@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from l2m_eval.errors import L2MError
 from l2m_eval.estimators.clusters import cluster_sums
+from l2m_eval.estimators.intervals import resampled_error, resampled_interval
 from l2m_eval.report.figures import known_to_differ, lengths_in, same_documents
 from l2m_eval.report.shown import Shown
 from l2m_eval.results import Results
@@ -146,14 +146,15 @@ def paired_difference(
     draws = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)  # (R, G)
     weights = (draws @ sizes)[:, None]
     our_curves, their_curves = draws @ our_sums / weights, draws @ their_sums / weights  # (R, K)
-    correction = math.sqrt(count / (count - 1))
-    t = float(stats.t.ppf(0.975, count - 1))
     replicates: Array = our_curves[:, keep] - _at(np.asarray(their_curves), columns)
     difference = first.curve.mi[keep] - _at(second.curve.mi[None], columns)[0]
-    error = correction * np.nanstd(replicates, axis=0)
+    found = [
+        _resampled(float(value), column, count)
+        for value, column in zip(difference, replicates.T, strict=True)
+    ]
     beta = Estimate(math.nan)
     if unit == "tokens":
-        beta = _exponent_difference(first, second, our_curves, their_curves, correction, t)
+        beta = _exponent_difference(first, second, our_curves, their_curves, count)
     return PairedDifference(
         first.label,
         second.label,
@@ -161,9 +162,9 @@ def paired_difference(
         unit,
         x[keep],
         difference,
-        error,
-        difference - t * error,
-        difference + t * error,
+        np.array([estimate.standard_error for estimate in found]),
+        np.array([estimate.interval[0] for estimate in found]),
+        np.array([estimate.interval[1] for estimate in found]),
         np.hypot(first.curve.standard_error[keep], _at(second.curve.standard_error[None], columns)[0]),
         beta,
         count,
@@ -187,20 +188,23 @@ def _exponent_difference(
     second: Shown[SavedBipartiteCurve],
     our_curves: Array,
     their_curves: Array,
-    correction: float,
-    t: float,
+    clusters: int,
 ) -> Estimate:
     value = first.curve.beta.value - second.curve.beta.value
     exponents = [
         fit_power_law(s.curve.lengths, curves, s.curve.standard_error, s.curve.fit or "auto")[1]
         for s, curves in ((first, our_curves), (second, their_curves))
     ]
-    spread = exponents[0] - exponents[1]
-    spread = spread[np.isfinite(spread)]
-    if not math.isfinite(value) or len(spread) < 2:
-        return Estimate(math.nan)
-    error = correction * float(spread.std())
-    return Estimate(value, error, (value - t * error, value + t * error))
+    return (
+        _resampled(value, exponents[0] - exponents[1], clusters) if math.isfinite(value) else Estimate(value)
+    )
+
+
+def _resampled(value: float, replicates: Array, clusters: int) -> Estimate:
+    """An estimate with the error and the 95 % interval that its resamples give."""
+    return Estimate(
+        value, resampled_error(replicates, clusters), resampled_interval(replicates, value, clusters)
+    )
 
 
 def position_difference(
@@ -243,9 +247,7 @@ def position_difference(
     rng = np.random.default_rng([seed, 0x70616972])
     draws = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
     value = float(_ratio_difference(sums.sum(axis=0)[None])[0])
-    error = math.sqrt(count / (count - 1)) * float(_ratio_difference(draws @ sums).std())
-    t = float(stats.t.ppf(0.975, count - 1))
-    return Estimate(value, error, (value - t * error, value + t * error))
+    return _resampled(value, _ratio_difference(draws @ sums), count)
 
 
 def _loss_and_size(record: object, per: str) -> tuple[float, float]:

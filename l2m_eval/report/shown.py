@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from l2m_eval.errors import L2MError
+from l2m_eval.estimators.intervals import resampled_interval, student_t
 from l2m_eval.report.style import Series, literal, series
 from l2m_eval.results import Results
 from l2m_eval.saved_curves import Estimate, SavedBipartiteCurve
@@ -137,7 +137,7 @@ def fitted(shown: Shown[SavedBipartiteCurve], parameter: str) -> Estimate:
 
 def with_interval(value: float, error: float, clusters: int) -> Estimate:
     """A mean with its 95 % interval by Student's t for the groups of documents that it rests on."""
-    spread = float(stats.t.ppf(0.975, clusters - 1)) * error if clusters > 1 else math.nan
+    spread = student_t(clusters) * error
     return Estimate(value, error, (value - spread, value + spread))
 
 
@@ -152,5 +152,10 @@ def fit_band(shown: Shown[SavedBipartiteCurve], at: Array) -> tuple[Array, Array
     if replicates is None:
         return None
     fits = replicates[:, :1] * at ** replicates[:, 1:]
-    low, high = np.quantile(fits, [0.025, 0.975], axis=0)
+    law = shown.curve.amplitude.value * at**shown.curve.beta.value
+    ends = [
+        resampled_interval(column, float(value), shown.curve.clusters)
+        for column, value in zip(fits.T, law, strict=True)
+    ]
+    low, high = np.array(ends).T
     return low, high

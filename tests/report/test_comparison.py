@@ -30,17 +30,19 @@ def test_the_paired_error_agrees_with_the_plain_standard_error_of_the_difference
     first, second = shown(two_models)
     terms = first.results.bipartite_terms("direct")[0] - second.results.bipartite_terms("direct")[0]
     plain = terms.std(axis=0, ddof=1) / np.sqrt(len(terms))
-    # Two ways to one number; 1000 resamples give a standard error to 1/sqrt(2000), here within four of that.
-    np.testing.assert_allclose(paired_difference(first, second).standard_error, plain, rtol=0.09)
+    # Two ways to one number; the central spread of 1000 resamples gives a standard error to about 3 %, here within
+    # four of that.
+    np.testing.assert_allclose(paired_difference(first, second).standard_error, plain, rtol=0.12)
 
 
 def test_the_order_of_the_models_only_changes_the_sign(two_models):
     first, second = shown(two_models)
     there, back = paired_difference(first, second), paired_difference(second, first)
     np.testing.assert_allclose(there.difference, -back.difference)
-    np.testing.assert_allclose(there.standard_error, back.standard_error)
+    # Quantiles of 1000 resamples from above and from below lie at most one resample apart.
+    np.testing.assert_allclose(there.standard_error, back.standard_error, rtol=0.02)
     assert there.beta.value == pytest.approx(-back.beta.value)
-    np.testing.assert_allclose(there.low, -back.high)
+    np.testing.assert_allclose(there.low, -back.high, atol=0.05)
 
 
 def test_exponents_differ_as_planted(two_models):
