@@ -39,6 +39,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from l2m_eval.errors import L2MError
+from l2m_eval.estimators.intervals import resampled_error, resampled_interval
 from l2m_eval.history_state.state import HistoryState, state_growth
 
 Array = NDArray[np.float64]
@@ -52,6 +53,7 @@ _NORMAL_95 = 1.959963984540054
 # law of small exponent is crossed late, and that is still not never.
 _FARTHEST = 1e36
 _PER_DECADE = 40
+_MANY_CLUSTERS = 10**6
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +159,7 @@ class MutualInformationCurve:
         unit: ``"tokens"`` or ``"bytes"``.
         replicates: The curve of each bootstrap resample of documents, shape (R, n); of two curves the r-th rows must
             rest on the same documents.
+        clusters: Independent groups of documents behind the replicates; None for many.
     """
 
     model: str
@@ -167,6 +170,7 @@ class MutualInformationCurve:
     settings: Mapping[str, Any] = field(default_factory=dict)
     unit: str = "tokens"
     replicates: Array | None = None
+    clusters: int | None = None
 
 
 @dataclass(frozen=True)
@@ -579,12 +583,14 @@ def check_mi_capability(
     if curve.replicates is not None and reference.replicates is not None:
         sample = _replicate_ratios(curve.replicates[:, inside], reference.replicates, where)  # (R, n)
         slopes = np.array([_slope(x, row, weights) for row in np.log(sample)])
-        ratio_errors, trend_error = sample.std(axis=0, ddof=1), float(slopes.std(ddof=1))
+        count = curve.clusters or _MANY_CLUSTERS
+        ratio_errors = np.array([resampled_error(column, count) for column in sample.T])
+        trend_error, interval = resampled_error(slopes, count), resampled_interval(slopes, trend, count)
     else:
         ratio_errors = ratios * relative
         centred = x - np.average(x, weights=weights)
         trend_error = float(np.sqrt(((weights * centred * relative) ** 2).sum()) / (weights @ centred**2))
-    interval = (trend - _NORMAL_95 * trend_error, trend + _NORMAL_95 * trend_error)
+        interval = (trend - _NORMAL_95 * trend_error, trend + _NORMAL_95 * trend_error)
     status = _status((interval[0] + tolerance, interval[1] + tolerance))
     how = {
         SATISFIED: "keeps up with",

@@ -220,6 +220,7 @@ def curve_of(
         settings,
         unit,
         replicates,
+        saved.clusters or None,
     )
 
 
@@ -283,13 +284,8 @@ def _paired_replicates(ours: Results, theirs: Results, curve: str) -> tuple[Arra
         return None, None
     rng = np.random.default_rng([ours.seed or 0, 0x726174696F])
     draws = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(float)  # (R, G)
-    correction = np.sqrt(count / (count - 1))
-    curves = []
-    for of_clusters, results in zip(sums, (ours, theirs), strict=True):
-        drawn = draws @ of_clusters / (draws @ sizes)[:, None]  # (R, n)
-        mean = results.curve(curve).mi
-        curves.append(mean + correction * (drawn - mean))
-    return curves[0], curves[1]
+    weights = (draws @ sizes)[:, None]
+    return draws @ sums[0] / weights, draws @ sums[1] / weights
 
 
 # --- the whole --------------------------------------------------------------------------------------------------
