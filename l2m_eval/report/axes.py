@@ -120,7 +120,7 @@ def _even_ticks(low: float, high: float, most: int) -> list[float]:
 
 def positive_bars(values: Array, errors: Array, logarithmic: bool) -> Array:
     """Error bars, (2, n): on a logarithmic axis the lower end stays a hundredth of the value above zero."""
-    spread = np.where(np.isfinite(errors), errors, 0.0)
+    spread = np.where(np.isfinite(errors) & (errors > 0), errors, 0.0)
     lower = np.minimum(spread, 0.99 * np.abs(values)) if logarithmic else spread
     return np.stack([lower, spread])
 

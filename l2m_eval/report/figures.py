@@ -211,12 +211,16 @@ def refuse_incompatible(shown: Sequence[Shown[SavedBipartiteCurve]], unit: str =
 
 def known_to_differ(first: Shown[SavedBipartiteCurve], second: Shown[SavedBipartiteCurve]) -> bool:
     """Whether two curves over the same documents show by their bytes that the tokenizers differ."""
-    if first.results is None or second.results is None:
+    if first.results is None or second.results is None or not (_has_bytes(first) and _has_bytes(second)):
         return False
     return (
         saved_check.same_documents(first.results, second.results) is True
         and saved_check.same_tokenizer(first.results, second.results, first.curve.name) is False
     )
+
+
+def _has_bytes(s: Shown[SavedBipartiteCurve]) -> bool:
+    return s.curve.bytes is not None and bool(np.isfinite(s.curve.bytes).all())
 
 
 def same_documents(first: Results, second: Results) -> bool:
@@ -234,7 +238,7 @@ def lengths_in(curve: SavedBipartiteCurve, label: str, unit: str) -> np.ndarray[
     """
     if unit == "tokens":
         return curve.lengths
-    if curve.bytes is None:
+    if curve.bytes is None or not np.isfinite(curve.bytes).all():
         raise L2MError(
             f"unit: the results of {label or 'this curve'} do not say how many bytes the lengths cover; measure "
             "again, or give unit tokens"

@@ -260,6 +260,21 @@ def test_results_without_errors_or_fit_still_make_a_report(tmp_path):
     assert "rival shapes are not compared" in words(report)
 
 
+def test_numbers_that_are_missing_here_and_there_do_not_stop_a_report(tmp_path):
+    """null is what the tasks write for what they do not know."""
+    for model in ("a", "b"):
+        file = write_bipartite(tmp_path, model, planted(0.4), bytes_per_token=4.0, log=model == "a")
+        data = json.loads(file.read_text())
+        curve = data["configs"]["l2m_bipartite_text"]["l2m"]["curves"][0]
+        curve["bytes"][2] = curve["mi"][3] = curve["standard_error"][1] = None
+        curve["beta_interval"] = [None, None]
+        file.write_text(json.dumps(data))
+    report = make_report(load_results(tmp_path))
+    (figure,) = [f for f in report.figures if f.name == "bipartite-direct"]
+    assert len(figure.series) == 2
+    json.loads((write_report(report, tmp_path / "report")[0].parent / "report.json").read_text())
+
+
 def test_exact_curves_are_compared_with(tmp_path):
     file = write_bipartite(tmp_path, "m", planted(0.4))
     data = json.loads(file.read_text())
