@@ -26,8 +26,9 @@ from l2m_eval.windows import Tree, Window, share_beginnings
 
 logger = logging.getLogger(__name__)
 
-# Float32 logits held at a time.
+# Float32 logits held at a time, and on a CPU positions, whose logits then stay in its caches for the softmax.
 LOGITS_BYTES = 256 * 2**20
+CPU_POSITIONS = 512
 # Padding allowed in a batch, as a share of its tokens; small batches are exempt, their overhead costs more.
 PADDING = 0.05
 # Least length of a context whose state is worth keeping (docs/performance.md).
@@ -163,6 +164,8 @@ class HuggingFaceScorer:
         del hidden, output, past, state
         vocabulary = _vocabulary_size(self._model)
         step = max(1, LOGITS_BYTES // (4 * vocabulary))
+        if selected.device.type == "cpu":
+            step = min(step, CPU_POSITIONS)
         pieces = []
         with self._autocast(), _head_alone(self._model, kind) as head:
             for low in range(0, len(selected), step):
