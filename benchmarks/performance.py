@@ -461,7 +461,7 @@ def on_device(name: str, dry: bool, documents: int, repetitions: int) -> dict[st
 
     device = "cpu" if dry else "cuda"
     family, hidden, layers, heads, groups, intermediate = {**GPU_MODELS, **TINY_MODELS}[name]
-    vocabulary, longest = (4096, 512) if dry else (128_256, 2**20)
+    vocabulary, longest = (4096, 512) if dry else (128_256, 2**18)
     common = {"vocab_size": vocabulary, "hidden_size": hidden, "num_hidden_layers": layers}
     if family == "llama":
         config: Any = LlamaConfig(
