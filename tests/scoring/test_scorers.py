@@ -349,7 +349,7 @@ def test_the_peak_of_a_batch_is_seen():
     used, free = memory._used_and_free(device)
     memory._reset_peak(device)
     torch.ones(50_000_000)
-    assert 150e6 < memory._peak(device) - used < 1e9
+    assert memory._peak(device) - used > 150e6
     assert free > 0
 
 
