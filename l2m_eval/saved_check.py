@@ -324,18 +324,23 @@ def results_to_check(name: str, curve: str = "direct") -> Results:
 
 
 def distinct_curves(results: Sequence[Results]) -> tuple[Results, ...]:
-    """Of results with bipartite curves the newest of each.
+    """Of results with bipartite curves the newest of each, every measurement once, with the model's state if known.
 
-    Of a run that measured the same twice, as l2m_bipartite and l2m_condition do, the one that carries the model's
-    state.
+    A run of l2m_condition repeats the curves of l2m_bipartite, of the same run or of saved results. The one that has
+    its documents' records is kept, and the state that the other carries is put into it.
     """
-    found: dict[Any, Results] = {}
+    groups: dict[Any, list[Results]] = {}
     for one in latest([one for one in results if one.bipartite]):
         curves = tuple((c.name, tuple(c.mi.tolist())) for c in one.bipartite)
-        key = (one.run.path.resolve(), curves)
-        if key not in found or one.block.get("state") is not None:
-            found[key] = one
-    return tuple(found.values())
+        groups.setdefault((one.run.backend, one.run.model, curves), []).append(one)
+    found = []
+    for members in groups.values():
+        kept = next((one for one in members if one.documents is not None), members[0])
+        state = next((one.block["state"] for one in members if one.block.get("state") is not None), None)
+        if state is not None and kept.block.get("state") is None:
+            kept = replace(kept, block={**kept.block, "state": state})
+        found.append(kept)
+    return tuple(found)
 
 
 def _the_one_with(found: Sequence[Results], curve: str, where: str) -> Results:

@@ -135,8 +135,9 @@ def checks_json(checks: Sequence[Check], failure: Verdict | None = None) -> dict
 
 
 def _checks(parsed: argparse.Namespace) -> list[Check]:
+    from l2m_eval.condition import Verdict
     from l2m_eval.results import load_results
-    from l2m_eval.saved_check import check_results, distinct_curves, reference_named
+    from l2m_eval.saved_check import Check, check_results, distinct_curves, reference_named
 
     if parsed.constant is not None and not (parsed.constant > 0 and math.isfinite(parsed.constant)):
         raise L2MError(
@@ -166,20 +167,21 @@ def _checks(parsed: argparse.Namespace) -> list[Check]:
         return [_series(parsed, found, states, reference)]
     checks: list[Check] = []
     for one in found:
-        checks += check_results(
-            one,
-            state=states.get(one),
-            reference=reference,
-            curve=parsed.curve,
-            nats_per_element=parsed.constant,
-            unit=parsed.unit,
-            trust_remote_code=parsed.trust_remote_code,
-        )
-        if reference is None and not parsed.quiet:
-            logger.info(
-                "l2m-eval: β is that of %s itself; a stronger model's may be larger (--reference)",
-                one.run.label,
+        try:
+            checks += check_results(
+                one,
+                state=states.get(one),
+                reference=reference,
+                curve=parsed.curve,
+                nats_per_element=parsed.constant,
+                unit=parsed.unit,
+                trust_remote_code=parsed.trust_remote_code,
             )
+        except L2MError as error:
+            if len(found) == 1:
+                raise
+            # The others are worth knowing; the exit code says that not all could be checked.
+            checks.append(Check(Verdict.of_error(error), one.run.label, str(one.run.path), parsed.curve, ""))
     return checks
 
 
@@ -279,6 +281,8 @@ def _law(reference: Reference | None, curve: str) -> tuple[Any, str]:
 def check_text(check: Check, *, notes: bool = True) -> str:
     """The sentence, then the numbers behind it, then what a reader should know about them."""
     verdict = check.verdict
+    if verdict.check == "error":
+        return f"Not checked: {check.model}: {verdict.sentence}"
     numbers = verdict.to_json()["numbers"]
     parts = {"single-model": _model_numbers, "mi-capability": _ratio_numbers, "series": _series_numbers}
     lines = [verdict.sentence, "", *parts[verdict.check](numbers)]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from l2m_eval import cli
+from l2m_eval.history_state import history_state_size
 from l2m_eval.results import load_results
 from l2m_eval.saved_check import compare_with, law_of
 
@@ -121,6 +122,31 @@ def test_several_results_are_each_checked_and_the_worst_decides(check, planted):
     assert out.index("Satisfied: the history state of llama") < out.index(
         "Violated: the history state of mistral"
     )
+
+
+def test_one_that_cannot_be_checked_does_not_hide_the_others(check, as_json, planted):
+    llama, gone = planted("llama"), planted("/gone/with/the/disk", name="gone")
+    code, out, _ = check(llama, gone)
+    assert code == 3
+    assert "Satisfied: the history state of llama" in out
+    assert "Not checked: disk: state: that of disk cannot be had" in out
+    assert [one["status"] for one in as_json(llama, gone)["checks"]] == ["satisfied", "error"]
+
+
+def test_a_state_that_another_task_read_is_used(as_json, planted):
+    """l2m_condition with results=... repeats saved curves and adds the state of the model itself."""
+    measured = planted("/gone/with/the/disk", name="measured")
+    added = planted("/gone/with/the/disk", name="added", logged=False, task="l2m_condition_text")
+    file = added / "results_1.json"
+    data = json.loads(file.read_text())
+    state = history_state_size({"formula": "7*L"}, [2, 1024]).to_json()
+    block = data["configs"]["l2m_condition_text"]["l2m"]
+    check = {"schema": "l2m-eval/check/1", "status": "satisfied"}
+    block |= {"schema": "l2m-eval/condition/1", "state": state, "check": check}
+    file.write_text(json.dumps(data))
+    (one,) = as_json(added, measured)["checks"]
+    assert one["numbers"]["slope_per_token"] == 7
+    assert one["results"].startswith(str(measured))  # where the documents' records are
 
 
 def test_a_state_within_the_interval_of_the_law_is_inconclusive(check, as_json, planted):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
-from l2m_eval.history_state import history_state_size, state_growth
+from l2m_eval.errors import L2MError
+from l2m_eval.history_state import HistoryState, history_state_size, state_growth
 from l2m_eval.history_state.state import saturation
 
 LENGTHS = [2**k for k in range(1, 12)]
@@ -66,3 +69,33 @@ def test_json_is_plain():
     import json
 
     assert json.loads(json.dumps(history_state_size({"constant": 5}, [8]).to_json()))["total_elements"] == [5]
+
+
+def test_a_state_read_back_is_the_one_written():
+    from transformers import LlamaConfig
+
+    config = LlamaConfig(
+        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=99, dtype="float16"
+    )
+    for state in (
+        history_state_size(config, [8, 64]),
+        history_state_size({"formula": "min(L, 10)"}, [4, 40]),
+    ):
+        again = HistoryState.from_json(json.loads(json.dumps(state.to_json())))
+        assert again.to_json() == state.to_json()
+        assert state_growth(again) == state_growth(state)
+        assert again.bits_at([5, 500]).tolist() == state.bits_at([5, 500]).tolist()
+    with pytest.raises(L2MError, match="no complete history state"):
+        HistoryState.from_json({"model": "half"})
+
+
+def test_the_precision_of_the_run_and_the_vocabulary_go_into_the_state():
+    from transformers import LlamaConfig
+
+    config = LlamaConfig(
+        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=99, dtype="float16"
+    )
+    stored, run = history_state_size(config, [8]), history_state_size(config, [8], dtype="float32")
+    assert run.total.tolist() == stored.total.tolist()
+    assert run.total_bits.tolist() == [2 * bits for bits in stored.total_bits]
+    assert stored.vocabulary == 99
