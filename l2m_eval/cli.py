@@ -11,11 +11,11 @@ import traceback
 from collections.abc import Sequence
 
 from l2m_eval import __version__
-from l2m_eval.commands import EXIT_CODES, Parser, check, model_card, report, state, tasks
+from l2m_eval.commands import EXIT_CODES, Parser, check, model_card, report, reproduce, state, tasks
 from l2m_eval.errors import L2MError
 
 # Each has add_parser(commands); see `l2m_eval.commands`. In the order of --help.
-COMMANDS = (state, check, report, model_card, tasks)
+COMMANDS = (state, check, report, model_card, reproduce, tasks)
 
 DESCRIPTION = """\
 Mutual-information scaling of language models. The measurements themselves are tasks of lm-evaluation-harness:

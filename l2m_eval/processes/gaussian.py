@@ -127,6 +127,19 @@ class Gaussian(Process):
             result[:, rows] = -(errors**2) / 2 - np.log(deviations) - math.log(2 * math.pi) / 2
         return result
 
+    def predictions(self, sequences: Values) -> tuple[Values, Values]:
+        """Mean, (documents, length), and standard deviation, (length,), of every value given those before it."""
+        sequences = np.asarray(sequences, dtype=np.float64)
+        means, spread = np.empty(sequences.shape), np.empty(sequences.shape[1])
+        for rows, matrix, deviations in self._whitening(sequences.shape[1]):
+            errors = sequences[:, : rows.stop] @ matrix.T  # (documents, rows)
+            means[:, rows], spread[rows] = sequences[:, rows] - errors, deviations
+        return means, spread
+
+    def mixing_matrix(self, length: int) -> Values:
+        """M, lower triangular, (length, length): M @ independent standard normal values is a sample."""
+        return _mixing_matrix(self, length)
+
     def next_value(self, prefix: Values) -> tuple[float, float]:
         """Mean and standard deviation of the value that follows `prefix`, (n,)."""
         *_, (_, matrix, deviations) = self._whitening(len(prefix) + 1)
@@ -157,6 +170,16 @@ def _predictors(alphas: Values) -> Iterator[Values]:
     for alpha in alphas:
         coefficients = np.append(coefficients - alpha * coefficients[::-1], alpha)
         yield coefficients
+
+
+@lru_cache(maxsize=4)
+def _mixing_matrix(process: Gaussian, length: int) -> Values:
+    whitening, spread = np.zeros((length, length)), np.empty(length)
+    for rows, matrix, deviations in process._whitening(length):
+        whitening[rows, : rows.stop], spread[rows] = matrix, deviations
+    mixing: Values = solve_triangular(whitening, np.diag(spread), lower=True, unit_diagonal=True)
+    mixing.flags.writeable = False
+    return mixing
 
 
 @lru_cache(maxsize=8)
