@@ -152,7 +152,7 @@ def register_request_types() -> None:
         return score_requests(self, [request.args[1] for request in requests], progress=not disable_tqdm)
 
     def l2m_samples(self: Any, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        from l2m_eval.measurements.generated import sample_requests
+        from l2m_eval.scoring.sampling import sample_requests
 
         return sample_requests(self, [request.args[1] for request in requests])
 

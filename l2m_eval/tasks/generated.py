@@ -13,8 +13,8 @@ from l2m_eval.corpora import Sample, draw_sample
 from l2m_eval.errors import L2MError
 from l2m_eval.estimators.token_sequences import TokenSequences
 from l2m_eval.estimators.two_point import TwoPointCurve
-from l2m_eval.measurements.generated import SampleRequest
 from l2m_eval.measurements.two_point import fitting_distances, two_point_curve
+from l2m_eval.scoring.sampling import SampleRequest
 from l2m_eval.settings import GeneratedSettings
 from l2m_eval.tasks.base import NAN, MeasurementTask, Metric, chunk_docs, sample_block
 from l2m_eval.tasks.two_point import (

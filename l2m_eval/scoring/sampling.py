@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +13,6 @@ from l2m_eval.corpora import Chunk
 from l2m_eval.errors import L2MError
 from l2m_eval.scoring.tokens import Encoder
 from l2m_eval.settings import GeneratedSettings
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
