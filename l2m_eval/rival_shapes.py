@@ -85,7 +85,9 @@ SHAPES: tuple[Shape, ...] = (
         lambda x, p: p[:, :1] + p[:, 1:] * np.log(x),
     ),
     Shape(LINE, "a + b · L", _fit_linear_in, lambda x, p: p[:, :1] + p[:, 1:] * x),
-    Shape(SATURATION, "a · (1 − e^(−L/b))", _fit_saturation, lambda x, p: p[:, :1] * -np.expm1(-x / p[:, 1:])),
+    Shape(
+        SATURATION, "a · (1 − e^(−L/b))", _fit_saturation, lambda x, p: p[:, :1] * -np.expm1(-x / p[:, 1:])
+    ),
 )
 
 
@@ -136,7 +138,9 @@ def fit_shapes(lengths: ArrayLike, values: ArrayLike, errors: ArrayLike) -> tupl
         fitted = shape.evaluate(x, parameters)[0]
         residuals = (y - fitted) / spread
         a, b = (float(value) for value in parameters[0])
-        fits.append(ShapeFit(shape.name, shape.formula, (a, b), fitted, residuals, float(residuals @ residuals)))
+        fits.append(
+            ShapeFit(shape.name, shape.formula, (a, b), fitted, residuals, float(residuals @ residuals))
+        )
     return tuple(fits)
 
 

@@ -73,7 +73,8 @@ def test_shares_are_sure_where_shapes_differ_by_far_and_split_where_they_do_not(
 def test_the_same_seed_gives_the_same_shares():
     terms, errors = noisy_documents(3 + np.log(LENGTHS), 2.0)
     first, second = (
-        compare_shapes(LENGTHS, terms, np.arange(60) // 2, errors, rng=np.random.default_rng(5)) for _ in range(2)
+        compare_shapes(LENGTHS, terms, np.arange(60) // 2, errors, rng=np.random.default_rng(5))
+        for _ in range(2)
     )
     assert [fit.best_share for fit in first] == [fit.best_share for fit in second]
 
