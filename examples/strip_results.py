@@ -19,6 +19,7 @@ KEPT = (
 )  # fmt: skip
 KEPT_OF_A_TASK = ("task", "output_type", "l2m")
 KEPT_OF_A_SAMPLE = ("doc_id", "doc", "filtered_resps", "doc_hash")
+TEXT = "begins"  # of a document: where it is from says enough
 
 
 def stripped(data: dict[str, Any]) -> dict[str, Any]:
@@ -45,6 +46,8 @@ def main() -> None:
             text = json.dumps(stripped(json.loads(file.read_text())), indent=1, ensure_ascii=False) + "\n"
         else:
             samples = [json.loads(line) for line in file.read_text().splitlines()]
+            for sample in samples:
+                sample["doc"].pop(TEXT, None)
             text = "".join(
                 json.dumps({key: sample[key] for key in KEPT_OF_A_SAMPLE}, ensure_ascii=False) + "\n"
                 for sample in samples

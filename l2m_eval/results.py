@@ -57,8 +57,9 @@ Array = NDArray[np.float64]
 Paths = str | Path | Sequence[str | Path]
 
 BIPARTITE, TWO_POINT, POSITION, CONDITION = "bipartite", "two_point", "position_nll", "condition"
+KL = "kl"  # of its curve only the metrics and the block are read
 # The newest version of each schema that this module reads.
-VERSIONS = {BIPARTITE: 1, TWO_POINT: 1, POSITION: 1, CONDITION: 1}
+VERSIONS = {BIPARTITE: 1, TWO_POINT: 1, POSITION: 1, CONDITION: 1, KL: 1}
 OUR_REQUESTS = "l2m_"  # how the output type of a task of ours begins, also where it left no block
 _ACCEPTED = "give a results file of `lm_eval run --output_path`, a folder with such files, or a glob"
 
