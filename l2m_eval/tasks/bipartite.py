@@ -100,6 +100,9 @@ class BipartiteTask(MeasurementTask):
         self, docs: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]
     ) -> tuple[dict[str, Metric], dict[str, Any]]:
         curves = bipartite_curves(records, docs, self.settings, self.seed)
+        if self.process is not None:
+            for remark in self.process.remarks([(left, total) for _, left, total in records[0]["cells"]]):
+                self.warn(remark)
         metrics = {"tokens_scored": Metric(float(np.mean([record["tokens_scored"] for record in records])))}
         blocks = []
         for curve in curves:
@@ -110,7 +113,8 @@ class BipartiteTask(MeasurementTask):
                 metrics[f"{curve.name}_mi@{point}"] = Metric(float(value), float(error))
             metrics[f"{curve.name}_beta"] = Metric(fit.exponent, fit.exponent_error)
             metrics[f"{curve.name}_amplitude"] = Metric(fit.amplitude, fit.amplitude_error)
-            exact, exact_beta = None, None
+            exact: list[float] | None = None
+            exact_beta: float | None = None
             if self._has_exact(curve.estimator):
                 exact, exact_beta = self._exact(curve)
                 for i, point in enumerate(points):
@@ -119,6 +123,8 @@ class BipartiteTask(MeasurementTask):
                         deviation(float(estimate.value[i]), exact[i], float(estimate.standard_error[i]))
                     )
                 metrics[f"{curve.name}_beta_exact"] = Metric(exact_beta)
+                if not np.isfinite(exact).all():
+                    exact, exact_beta = None, None  # a curve with holes is none
             blocks.append({**_curve_block(curve), "exact": exact, "beta_exact": exact_beta})
         block = {
             "schema": "l2m-eval/bipartite/1",
@@ -133,9 +139,19 @@ class BipartiteTask(MeasurementTask):
         return metrics, block
 
     def _exact(self, curve: BipartiteCurve) -> tuple[list[float], float]:
-        """The exact curve of a known process, and the exponent that the same fit gives it."""
+        """The exact curve of a known process, NaN where it has no exact value, and the exponent of the same fit."""
         assert self.process is not None
-        exact = [self.process.bipartite_mi(length // curve.ratio, length) for length in curve.lengths]
+        exact, reasons = [], {}
+        for length in curve.lengths:
+            try:
+                exact.append(self.process.bipartite_mi(length // curve.ratio, length))
+            except L2MError as error:
+                exact.append(NAN)
+                reasons[length] = error
+        if reasons:
+            missing = ", ".join(map(str, reasons))
+            self.warn(f"{curve.name}: no exact value at L = {missing}: {next(iter(reasons.values()))}")
+            return exact, NAN
         _, exponent, _ = fit_power_law(curve.lengths, exact, curve.estimate.standard_error, curve.fit.method)
         return exact, float(exponent[0])
 
