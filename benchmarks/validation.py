@@ -605,6 +605,22 @@ SECTIONS = (
 )
 
 
+INTRODUCTION = """\
+# Do the error bars keep their word?
+
+Generated: `python benchmarks/validation.py > docs/validation.md` (about a quarter of an hour on two cores;
+`--quick` is a part of it in about a minute, and `tests/test_validation.py` asserts the promise on that).
+
+Documents are sampled from processes whose mutual information is known exactly, scored with their own exact log-
+probabilities, and measured with the code that the tasks run, hundreds of times over: what the estimates scatter
+is then known, and can be held against the error bars that each of them gives. Points are the curve's estimates
+with Student's t; β and A (the amplitude) are the fits' own intervals. The truth of a fit is the same fit of the
+exact curve, which for most processes is no power law. vCLUB's truth is its own expectation, an upper bound of
+the information. *heavy tails*, *skewed*: every document's log q(y|x) has an error of its own from Student's t
+with 3 degrees of freedom, or a centred log-normal one. *clustered*: up to four chunks of a source share an
+effect. "No fit": the share of replicates whose fit has no minimum inside its range, or too few points clear of
+the noise; they have no interval that could be held to anything."""
+
 LIMITS = """\
 The null of shuffled tokens is exact for independent tokens and close where dependence is weak. It fails in two ways,
 both of them where pairs are few for the number of cells: neighbours that repeat each other make N pairs worth fewer,
@@ -616,6 +632,7 @@ def report(
     bipartite: Sequence[Row], two_point: Sequence[Row], needed: Sequence[tuple[str, float, float]]
 ) -> Iterator[str]:
     """The tables as Markdown lines."""
+    yield INTRODUCTION
     beyond = {scenario.name for scenario in TWO_POINT_SCENARIOS if not scenario.promised}
     promised = [row for row in two_point if row[0] not in beyond]
     for title, note, show in SECTIONS:
