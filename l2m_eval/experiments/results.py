@@ -74,7 +74,7 @@ def load_result(file: Path) -> TrainedResult | None:
 
 
 def load_results(folder: Path) -> list[TrainedResult]:
-    """All results under a folder.
+    """All results under a folder, by variant, models of small state first, and length.
 
     Raises:
         L2MError: there is none.
@@ -85,7 +85,11 @@ def load_results(folder: Path) -> list[TrainedResult]:
         raise L2MError(
             f"output: {folder} holds no results; run l2m-eval reproduce synthetic --output {folder}"
         )
-    return results
+    largest = {
+        model: max(r.state for r in results if (r.variant, r.model) == model)
+        for model in {(r.variant, r.model) for r in results}
+    }
+    return sorted(results, key=lambda r: (r.variant, largest[r.variant, r.model], r.model, r.length))
 
 
 def results_table(results: Sequence[TrainedResult]) -> list[str]:
