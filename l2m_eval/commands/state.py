@@ -154,7 +154,8 @@ def _growth_line(growth: StateGrowth) -> str:
 
     parts = [f"γ = {shown(growth.asymptotic_exponent)} at large lengths"]
     if not math.isnan(growth.exponent):
-        parts.append(f"{growth.exponent:.3g} over these lengths")
+        exponent = round(growth.exponent, 6) + 0.0  # rounding of a slope that is zero is no slope
+        parts.append(f"{exponent:.3g} over these lengths")
     parts.append(f"constant part {shown(growth.constant_part)} elements")
     parts.append(f"slope {shown(growth.slope_per_token)} elements a token")
     if growth.saturation_length is not None and growth.saturation_length > 1:
