@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 # Resamples of fewer clusters than this do not reach into the tails: their extremes are the data's own.
-FEWEST_FOR_QUANTILES = 10
+FEWEST_FOR_QUANTILES = 20
 
 
 def student_t(clusters: int, confidence: float = 0.95) -> float:
@@ -26,7 +26,7 @@ def resampled_error(replicates: ArrayLike, clusters: int) -> float:
     Half the width of the central 68.27 %, which is the standard deviation of what is normal, and says what one error
     bar is to say where a few resamples are far away (a curve near zero has no logarithm to speak of). A mean of
     resampled clusters varies by sqrt((G - 1) / G) less than that of the sample; the factor is taken out. With fewer
-    than ten clusters resamples are too few different ones for quantiles, and it is the standard deviation; with fewer
+    than twenty clusters the tails matter and quantiles do not reach them, so it is the standard deviation; with fewer
     than two NaN.
     """
     values = _known(replicates)
@@ -45,13 +45,14 @@ def resampled_interval(
 
     Quantiles follow the lopsided distributions that fits have. They are taken as far out as Student's t for the
     number of clusters reaches on a normal distribution, and the sqrt(G / (G - 1)) of `resampled_error` besides. An
-    end is infinite where that share of the resamples is. With fewer than ten clusters: the estimate and Student's t.
+    end is infinite where that share of the resamples is. With fewer than twenty clusters: the
+    estimate and Student's t, if no resample is infinite.
     """
     values = _known(replicates)
     reach = student_t(clusters, confidence)
     if clusters < 2 or len(values) < 2:
         return (math.nan, math.nan)
-    if clusters < FEWEST_FOR_QUANTILES:
+    if clusters < FEWEST_FOR_QUANTILES and np.isfinite(values).all():
         error = resampled_error(values, clusters)
         return (estimate - reach * error, estimate + reach * error)
     tail = float(stats.norm.cdf(-reach * _widening(clusters)))
