@@ -4,7 +4,11 @@ Importing this package imports nothing heavy: the interpreter's start-up passes 
 (see `l2m_eval._autoregister`). The names in `__all__` are imported when they are first used.
 """
 
-from typing import Any
+from __future__ import annotations
+
+TYPE_CHECKING = False  # as typing has it, whose import would be most of the start-up's cost
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 

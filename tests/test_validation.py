@@ -81,7 +81,9 @@ class TestQuickPreset:
             for quantity, replicates in found.items():
                 if quantity in ("nll β", "α", "A"):
                     continue  # lopsided: their spread is that of a few replicates; their intervals are what counts
-                assert 0.8 < replicates.error_ratio() < 1.3, (name, quantity)
+                # Where the information is lost in the noise, errors are cautious (`two_point_mutual_information`).
+                most = 1.6 if quantity == "points below it" else 1.3
+                assert 0.8 < replicates.error_ratio() < most, (name, quantity)
 
     def test_points_have_no_bias(self, results):
         for name, documents, found, _ in results[0]:

@@ -3,6 +3,7 @@
 With the harness' ``--use_cache PATH`` every batch is stored when it is done, in one transaction. The batches of a
 run follow from its windows and settings alone, so a run that continues forms the same ones, takes those that are
 stored whole and scores the others: its numbers are those of a run that was never interrupted, to the last bit.
+(With ``--batch_size auto`` on a GPU batches follow from free memory too; numbers then agree to rounding.)
 Rows carry the model's fingerprint and the window's token ids, so that nothing of another model, tokenizer,
 precision, corpus or setting is ever taken for this run's.
 """
