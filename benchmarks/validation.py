@@ -614,7 +614,7 @@ SECTIONS = (
 INTRODUCTION = """\
 # Do the error bars keep their word?
 
-Generated: `python benchmarks/validation.py > docs/validation.md` (about a quarter of an hour on two cores;
+Generated: `python benchmarks/validation.py > docs/validation.md` (about ten minutes on two cores;
 `--quick` is a part of it in about a minute, and `tests/test_validation.py` asserts the promise on that).
 
 Documents are sampled from processes whose mutual information is known exactly, scored with their own exact log-
@@ -626,6 +626,26 @@ the information. *heavy tails*, *skewed*: every document's log q(y|x) has an err
 with 3 degrees of freedom, or a centred log-normal one. *clustered*: up to four chunks of a source share an
 effect. "No fit": the share of replicates whose fit has no minimum inside its range, or too few points clear of
 the noise; they have no interval that could be held to anything."""
+
+IN_SHORT = """\
+## In short
+
+- *Mutual information, β, A.* From 50 documents on the intervals of points and fits of both estimators hold what
+  they promise, also with heavy tails, skew and clusters. With 20 documents the fits do; points do where the
+  terms of documents are nearly symmetric, and hold 87 to 92 % where a few documents carry the information (the
+  tree; the Markov chain, whose terms take a handful of values, still 90 % at 50): no error bar from 20 numbers
+  knows what was not drawn. Fits of a weak signal at 20 documents now and then have an exponent far away, and
+  their spread is that of these few.
+- *Loss.* Bins and the context gain hold. The exponent of the loss curve is another matter: of 200 documents of
+  512 tokens a quarter to a half have no minimum inside the range at all, and where there is one it is too low
+  by half a spread to a whole one. The intervals are as wide as that takes; an exponent from the loss needs
+  thousands of documents.
+- *Two-point.* Intervals hold where the null is right, and are a little wide (by a fifth) where pairs are many
+  and I is tiny. Where neighbours repeat each other the null of shuffled tokens leaves a bias of one to two
+  standard errors at large distances, which the shifted null takes away. Points of the renewal process that lie
+  below the noise are lopsided and hold 86 to 88 % with 20 and 50 documents. α of a curve that is no power law
+  depends on which points are clear of the noise.
+- *Pairing* saves documents by the factors of the last table."""
 
 LIMITS = """\
 The null of shuffled tokens is exact for independent tokens and close where dependence is weak. It fails in two ways,
@@ -639,6 +659,7 @@ def report(
 ) -> Iterator[str]:
     """The tables as Markdown lines."""
     yield INTRODUCTION
+    yield from ("", IN_SHORT)
     beyond = {scenario.name for scenario in TWO_POINT_SCENARIOS if not scenario.promised}
     promised = [row for row in two_point if row[0] not in beyond]
     for title, note, show in SECTIONS:
