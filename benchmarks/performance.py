@@ -430,29 +430,9 @@ def counting() -> dict[str, Any]:
 
 
 def startup() -> dict[str, Any]:
-    """Milliseconds of an interpreter's start with the line of our .pth file and without it, processor time.
+    from startup import measure_start
 
-    Switching the hook off by its environment variable is no such start: the line is run and imports the package
-    all the same.
-    """
-
-    def start(skipped: str) -> float:
-        script = (
-            "import site; original = site.addpackage\n"
-            f"site.addpackage = lambda d, name, k: None if {skipped!r} in name else original(d, name, k)\n"
-            "site.main()"
-        )
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-S", "-c", script], check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return 1000 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-
-    pairs = [(start("no file has this name"), start("l2m_eval.pth")) for _ in range(40)]
-    return {
-        "added": statistics.median(present - absent for present, absent in pairs),
-        "with": statistics.median(present for present, _ in pairs),
-        "without": statistics.median(absent for _, absent in pairs),
-    }
+    return dict(measure_start(40))
 
 
 GPU_MODELS = {

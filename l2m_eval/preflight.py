@@ -13,23 +13,19 @@ def check_task(kind: str, metadata: Mapping[str, Any]) -> None:
         kind: The task's class as its YAML names it; a user's own YAML over our class is checked like ours.
         metadata: Its YAML metadata with ``--metadata`` and the model's arguments merged in.
     """
-    from l2m_eval import settings
     from l2m_eval.corpora import check_corpus
+    from l2m_eval.settings import TASK_SETTINGS, ConditionSettings, TwoPointSettings, read_settings
     from l2m_eval.whole_documents import check_whole_documents
 
-    if kind.endswith("BipartiteTask"):
-        bipartite = settings.read_settings(settings.BipartiteSettings, metadata)
-        check_corpus(bipartite, longest=bipartite.longest)
-    elif kind.endswith("ConditionTask"):
-        _check_condition(settings.read_settings(settings.ConditionSettings, metadata))
-    elif kind.endswith("PositionTask"):
-        position = settings.read_settings(settings.PositionSettings, metadata)
-        check_corpus(position, longest=position.longest)
-    elif kind.endswith("GeneratedTask"):
-        generated = settings.read_settings(settings.GeneratedSettings, metadata)
-        check_corpus(generated, longest=generated.longest)
-    elif kind.endswith("TwoPointTask"):
-        check_whole_documents(settings.read_settings(settings.TwoPointSettings, metadata))
+    for name, settings_class in TASK_SETTINGS.items():
+        if kind.endswith(name):
+            settings = read_settings(settings_class, metadata)
+            if isinstance(settings, ConditionSettings):
+                _check_condition(settings)
+            elif isinstance(settings, TwoPointSettings):
+                check_whole_documents(settings)
+            else:
+                check_corpus(settings, longest=settings.longest)
 
 
 def _check_condition(condition: Any) -> None:

@@ -25,6 +25,7 @@ Reader = Callable[[str, Any], Any]
 
 LARGEST_LENGTH = 2**26  # tokens; above it the setting is a typing error rather than a wish
 DEFAULT_POSITIONS = 8192
+DEFAULT_KL_POSITIONS = 2048
 DEFAULT_LENGTHS = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 ESTIMATORS = ("direct", "vclub")
 MARGINALS = ("paired", "independent")
@@ -291,6 +292,11 @@ class PairSettings(CorpusSettings):
     jackknife_groups: int = setting(32, integer(2, MOST_GROUPS))
     memory_gb: float = setting(4.0, positive)
     processes: int = setting(1, integer(1, 4096))
+    length: int = setting(8192, integer(2))
+
+    @property
+    def longest(self) -> int:
+        return self.length
 
 
 @dataclass(frozen=True)
@@ -304,11 +310,6 @@ class TwoPointSettings(PairSettings):
     """
 
     documents: int = setting(10_000, integer(1, 2**31))
-    length: int = setting(8192, integer(2))
-
-    @property
-    def longest(self) -> int:
-        return self.length
 
 
 @dataclass(frozen=True)
@@ -326,9 +327,34 @@ class GeneratedSettings(PairSettings):
                     "a larger length"
                 )
 
+
+@dataclass(frozen=True)
+class KLSettings(CorpusSettings):
+    """Settings of the divergence from a known process, over the first `length` tokens of each document."""
+
+    length: int | None = setting(None, optional(integer(1)))
+
+    def __post_init__(self) -> None:
+        if self.corpus != (PROCESS,):
+            raise L2MError(
+                f"corpus: {self.corpus[0]!r} is not accepted; the truth is known of a process alone: "
+                "give corpus process"
+            )
+
     @property
     def longest(self) -> int:
-        return self.length
+        return self.length or DEFAULT_KL_POSITIONS
+
+
+# By the name of the task's class, as YAML has it.
+TASK_SETTINGS: dict[str, type[CorpusSettings]] = {
+    "BipartiteTask": BipartiteSettings,
+    "ConditionTask": ConditionSettings,
+    "PositionTask": PositionSettings,
+    "TwoPointTask": TwoPointSettings,
+    "GeneratedTask": GeneratedSettings,
+    "KLTask": KLSettings,
+}
 
 
 # Keys that the harness itself puts beside ours in a task's metadata.
@@ -336,8 +362,9 @@ _HARNESS_KEYS = {"version", "config_source", "config", "_metadata", "batch_size"
 
 
 def _all_settings() -> set[str]:
-    kinds = (BipartiteSettings, ConditionSettings, PositionSettings, TwoPointSettings, GeneratedSettings)
-    return {f.name for kind in kinds for f in dataclasses.fields(kind) if "read" in f.metadata}
+    return {
+        f.name for kind in TASK_SETTINGS.values() for f in dataclasses.fields(kind) if "read" in f.metadata
+    }
 
 
 def read_settings(kind: type[T], metadata: Mapping[str, Any]) -> T:

@@ -226,6 +226,20 @@ def plan(
     return parts
 
 
+def ranges_of_firsts(firsts: Ints, most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of first tokens with at most `most` pairs each, or of one token with more.
+
+    firsts: (vocabulary,) how often each token is the first of a pair.
+    """
+    ends = np.cumsum(firsts)
+    low = 0
+    while low < len(firsts):
+        before = int(ends[low - 1]) if low else 0
+        high = max(int(np.searchsorted(ends, before + most, side="right")), low + 1)
+        yield low, high
+        low = high
+
+
 def count_part(
     sequences: TokenSequences, group: Ints, keys: PairKeys, method: str, part: Part
 ) -> list[PairCounts]:

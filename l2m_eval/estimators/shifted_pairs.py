@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2m_eval.estimators.marginal_counts import CHUNK
-from l2m_eval.estimators.pair_counts import PairKeys, RunTally
+from l2m_eval.estimators.pair_counts import PairKeys, RunTally, ranges_of_firsts
 from l2m_eval.estimators.shuffled_pairs import pair_information
 from l2m_eval.estimators.token_sequences import TokenSequences
 
@@ -40,7 +40,7 @@ def shifted_pair_information(
         seconds += np.bincount(second, minlength=vocabulary)
     keys = PairKeys(vocabulary, groups=1)
     tally = RunTally(keys, method)
-    for low, high in _parts(firsts):
+    for low, high in ranges_of_firsts(firsts, PART):
         packed = np.empty(int(firsts[low:high].sum()), dtype=keys.dtype)
         filled = 0
         for first, second in _pairs(sequences, start, shift, size):
@@ -72,14 +72,3 @@ def _read(sequences: TokenSequences, start: int, count: int) -> Ints:
         count -= len(piece)
         start = 0
     return np.concatenate(pieces).astype(np.int64)
-
-
-def _parts(firsts: Ints) -> Iterator[tuple[int, int]]:
-    """Ranges of first tokens with at most PART pairs, or of one token with more."""
-    ends = np.cumsum(firsts)
-    low = 0
-    while low < len(firsts):
-        before = int(ends[low - 1]) if low else 0
-        high = max(int(np.searchsorted(ends, before + PART, side="right")), low + 1)
-        yield low, high
-        low = high

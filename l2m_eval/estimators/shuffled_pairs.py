@@ -12,13 +12,11 @@ corpus and in a fixed amount of memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
 from l2m_eval.estimators.entropy import entropy_estimator
-from l2m_eval.estimators.pair_counts import PairCounts, PairKeys, RunTally
+from l2m_eval.estimators.pair_counts import PairCounts, PairKeys, RunTally, ranges_of_firsts
 
 Ints = NDArray[np.int64]
 PART = 2**20  # pairs shuffled at a time; fixed, so that a seed gives the same null whatever the memory
@@ -46,7 +44,7 @@ def _shuffled_pairs(firsts: Ints, seconds: Ints, method: str, rng: np.random.Gen
     keys = PairKeys(len(firsts), groups=1)
     tally = RunTally(keys, method)
     left = seconds.copy()
-    for low, high in _parts(firsts):
+    for low, high in ranges_of_firsts(firsts, PART):
         size = int(firsts[low:high].sum())
         drawn = draw_without_replacement(rng, left, size)
         left -= drawn
@@ -81,14 +79,3 @@ def draw_without_replacement(rng: np.random.Generator, counts: Ints, size: int) 
 def _few_of(rng: np.random.Generator, counts: Ints, size: int) -> Ints:
     items = rng.choice(int(counts.sum()), size, replace=False, shuffle=False)
     return np.bincount(np.searchsorted(np.cumsum(counts), items, side="right"), minlength=len(counts))
-
-
-def _parts(firsts: Ints) -> Iterator[tuple[int, int]]:
-    """Ranges of first tokens with at most PART pairs, or of one token with more."""
-    ends = np.cumsum(firsts)
-    low = 0
-    while low < len(firsts):
-        before = int(ends[low - 1]) if low else 0
-        high = max(int(np.searchsorted(ends, before + PART, side="right")), low + 1)
-        yield low, high
-        low = high

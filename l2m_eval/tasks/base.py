@@ -22,7 +22,7 @@ from lm_eval.config.task import TaskConfig
 from lm_eval.filters import build_filter_ensemble
 
 from l2m_eval import __version__, plugin
-from l2m_eval.corpora import Sample, known_process
+from l2m_eval.corpora import Chunk, Sample, draw_sample, known_process
 from l2m_eval.errors import L2MError
 from l2m_eval.processes import TokenProcess
 from l2m_eval.settings import CorpusSettings, read_settings
@@ -247,6 +247,22 @@ class MeasurementTask(Task):
         if self._results is not None:
             config["l2m"] = self._results
         return config
+
+
+class ChunkTask(MeasurementTask):
+    """A measurement of chunks one by one, each without partners."""
+
+    @cached_property
+    def sample(self) -> Sample:
+        return draw_sample(self.settings, self.settings.longest, self.seed, pairing="none")
+
+    @cached_property
+    def docs(self) -> list[dict[str, Any]]:
+        return chunk_docs(self.sample)
+
+    def chunk(self, doc: Mapping[str, Any]) -> Chunk:
+        """The chunk that a document of the harness stands for."""
+        return self.sample.chunks[self.sample.measured[doc["index"]]]
 
 
 class _Aggregations(dict[str, Callable[[list[Measured]], float]]):

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from l2m_eval import plugin
-from l2m_eval.corpora import Sample, draw_sample
 from l2m_eval.errors import L2MError
 from l2m_eval.estimators.token_sequences import TokenSequences
 from l2m_eval.estimators.two_point import TwoPointCurve
 from l2m_eval.measurements.two_point import fitting_distances, two_point_curve
 from l2m_eval.scoring.sampling import SampleRequest
 from l2m_eval.settings import GeneratedSettings
-from l2m_eval.tasks.base import NAN, MeasurementTask, Metric, chunk_docs, sample_block
+from l2m_eval.tasks.base import NAN, ChunkTask, Metric, sample_block
 from l2m_eval.tasks.two_point import (
     DIGITS,
     curve_block,
@@ -29,22 +27,14 @@ from l2m_eval.tasks.two_point import (
 GENERATED, CORPUS = "two_point_generated", "two_point"
 
 
-class GeneratedTask(MeasurementTask):
+class GeneratedTask(ChunkTask):
     """The curve of samples from the model beside that of as many chunks of the corpus, each as long."""
 
     settings_class = GeneratedSettings
     OUTPUT_TYPE = plugin.SAMPLING_REQUEST_TYPE
 
-    @cached_property
-    def sample(self) -> Sample:
-        return draw_sample(self.settings, self.settings.longest, self.seed, pairing="none")
-
-    @cached_property
-    def docs(self) -> list[dict[str, Any]]:
-        return chunk_docs(self.sample)
-
     def request(self, doc: Mapping[str, Any], measured: set[int]) -> SampleRequest:
-        chunk = self.sample.chunks[self.sample.measured[doc["index"]]]
+        chunk = self.chunk(doc)
         return SampleRequest(self.settings, chunk, doc["index"], self.seed)
 
     def own_terms(self, doc: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, float]:

@@ -3,57 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from l2m_eval.corpora import Sample, draw_sample
-from l2m_eval.errors import L2MError
 from l2m_eval.measurements.kl import KLCurve, KLRequest, kl_from_records
 from l2m_eval.processes import TokenProcess
-from l2m_eval.settings import PROCESS, CorpusSettings, integer, optional, setting
-from l2m_eval.tasks.base import MeasurementTask, Metric, chunk_docs, finite_or_none, sample_block
-
-DEFAULT_LENGTH = 2048
+from l2m_eval.settings import KLSettings
+from l2m_eval.tasks.base import ChunkTask, Metric, finite_or_none, sample_block
 
 
-@dataclass(frozen=True)
-class KLSettings(CorpusSettings):
-    """Settings of the task: the divergence over the first `length` tokens of each document."""
-
-    length: int | None = setting(None, optional(integer(1)))
-
-    def __post_init__(self) -> None:
-        if self.corpus != (PROCESS,):
-            raise L2MError(
-                f"corpus: {self.corpus[0]!r} is not accepted; the truth is known of a process alone: "
-                "give corpus process"
-            )
-
-    @property
-    def longest(self) -> int:
-        return self.length or DEFAULT_LENGTH
-
-
-class KLTask(MeasurementTask):
+class KLTask(ChunkTask):
     """KL of the model to the process, by the tokens that came: mean of log p − log q over documents."""
 
     settings_class = KLSettings
 
-    @cached_property
-    def sample(self) -> Sample:
-        return draw_sample(self.settings, self.settings.longest, self.seed, pairing="none")
-
-    @cached_property
-    def docs(self) -> list[dict[str, Any]]:
-        return chunk_docs(self.sample)
-
     def request(self, doc: Mapping[str, Any], measured: set[int]) -> KLRequest:
         return KLRequest(
             self._known,
-            self.sample.chunks[self.sample.measured[doc["index"]]],
+            self.chunk(doc),
             self.settings.longest,
             fixed=self.settings.length is not None,
         )

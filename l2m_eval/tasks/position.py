@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l2m_eval.corpora import Sample, draw_sample
 from l2m_eval.errors import L2MError
 from l2m_eval.estimators.position import PositionCurve, PositionFit, Ratio, fit_approach
 from l2m_eval.measurements.position import (
@@ -22,9 +21,8 @@ from l2m_eval.measurements.position import (
 from l2m_eval.settings import PositionSettings
 from l2m_eval.tasks.base import (
     NAN,
-    MeasurementTask,
+    ChunkTask,
     Metric,
-    chunk_docs,
     deviation,
     finite_or_none,
     sample_block,
@@ -33,7 +31,7 @@ from l2m_eval.tasks.base import (
 Floats = NDArray[np.float64]
 
 
-class PositionTask(MeasurementTask):
+class PositionTask(ChunkTask):
     """One class, different YAML."""
 
     settings_class = PositionSettings
@@ -43,16 +41,8 @@ class PositionTask(MeasurementTask):
         """Exact curves that were computed already, by length: each document's terms ask for it."""
         return {}
 
-    @cached_property
-    def sample(self) -> Sample:
-        return draw_sample(self.settings, self.settings.longest, self.seed, pairing="none")
-
-    @cached_property
-    def docs(self) -> list[dict[str, Any]]:
-        return chunk_docs(self.sample)
-
     def request(self, doc: Mapping[str, Any], measured: set[int]) -> PositionRequest:
-        return PositionRequest(self.settings, self.sample.chunks[self.sample.measured[doc["index"]]])
+        return PositionRequest(self.settings, self.chunk(doc))
 
     def own_terms(self, doc: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, float]:
         curve = position_curve([record], [doc])
