@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from l2m_eval.experiments.plan import EvaluationPlan
 from l2m_eval.experiments.training import EVALUATION
 from l2m_eval.measurements.kl import full_kl, gaussian_kl, sampled_kl
-from l2m_eval.processes import Gaussian, TokenProcess
+from l2m_eval.processes import TokenProcess, ValueProcess
 
 Floats = NDArray[np.float64]
 # From tokens (documents, length) to log q over the vocabulary at every position, (documents, length, vocabulary).
@@ -20,7 +20,7 @@ Predictions = Callable[[NDArray[np.int64]], Floats]
 
 
 def evaluation_documents(
-    process: TokenProcess | Gaussian, plan: EvaluationPlan, longest: int, seed: int
+    process: TokenProcess | ValueProcess, plan: EvaluationPlan, longest: int, seed: int
 ) -> NDArray[Any]:
     """Documents that no model has seen, (documents, longest); the same for all models of a variant."""
     return process.sample(plan.documents, longest, np.random.default_rng([seed, EVALUATION]))
@@ -59,7 +59,7 @@ def token_divergence(
 
 
 def gaussian_divergence(
-    process: Gaussian, model: Any, documents: Floats, plan: EvaluationPlan
+    process: ValueProcess, model: Any, documents: Floats, plan: EvaluationPlan
 ) -> tuple[Floats, str]:
     """KL terms of every position, (documents, length), between the two predicted normal distributions."""
     means, deviations = process.predictions(documents)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from l2m_eval.experiments.plan import ModelPlan
+from l2m_eval.processes import ValueProcess
 
 # The Gaussian head's standard deviation stays within e^±10.
 _WIDEST = 10.0
@@ -62,10 +63,11 @@ class GaussianModel(nn.Module):
     """A sequence model of real values: a transformers body between a linear embedding and a Gaussian head.
 
     Position t reads a learnt start vector and the values before it, and predicts the mean and the standard deviation
-    of the value there.
+    of the value there. Where values have names, it reads the name of what it is to predict, too, and every value
+    comes with its own.
     """
 
-    def __init__(self, plan: ModelPlan, longest: int, seed: int):
+    def __init__(self, plan: ModelPlan, process: ValueProcess, longest: int, seed: int):
         super().__init__()
         from transformers import AutoModel
 
@@ -77,12 +79,21 @@ class GaussianModel(nn.Module):
         self.head = nn.Linear(plan.width, 2)
         nn.init.zeros_(self.head.weight)  # the first prediction is N(0, 1), the process' marginal
         nn.init.zeros_(self.head.bias)
+        self.schedule: Tensor
+        self.register_buffer("schedule", torch.from_numpy(process.schedule(longest).copy()))
+        self.read_name = self.asked_name = None
+        if process.names:
+            self.read_name, self.asked_name = (nn.Embedding(process.names, plan.width) for _ in range(2))
 
     def forward(self, values: Tensor) -> dict[str, Tensor]:
         """Mean and logarithm of the standard deviation of every value, each (batch, length)."""
         read = self.embedding(values[:, :-1, None])  # (batch, length - 1, width)
-        start = self.start.expand(len(values), 1, -1)
-        hidden = self.body(inputs_embeds=torch.cat([start, read], dim=1), use_cache=False).last_hidden_state
+        if self.read_name is not None:
+            read = read + self.read_name(self.schedule[: values.shape[1] - 1])
+        inputs = torch.cat([self.start.expand(len(values), 1, -1), read], dim=1)
+        if self.asked_name is not None:
+            inputs = inputs + self.asked_name(self.schedule[: values.shape[1]])
+        hidden = self.body(inputs_embeds=inputs, use_cache=False).last_hidden_state
         mean, log_deviation = self.head(hidden).float().unbind(-1)
         return {"mean": mean, "log_deviation": log_deviation.clamp(-_WIDEST, _WIDEST)}
 

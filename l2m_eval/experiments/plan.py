@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import yaml
 
 from l2m_eval.errors import L2MError
-from l2m_eval.processes import PROCESSES, Gaussian, Process, TokenProcess, make_process
+from l2m_eval.processes import PROCESSES, Process, TokenProcess, ValueProcess, make_process
 from l2m_eval.processes.base import number
 from l2m_eval.settings import choice, increasing, integer, setting
 
@@ -155,7 +155,7 @@ def _variant(name: str, content: Mapping[str, Any]) -> Variant:
     _refuse_unknown(f"variants.{name}", content, known)
     process_settings = dict(_mapping(f"variants.{name}.process", content.get("process")))
     process = make_process(process_settings.pop("name", None), **process_settings)
-    if not isinstance(process, (TokenProcess, Gaussian)):
+    if not isinstance(process, (TokenProcess, ValueProcess)):
         raise L2MError(f"process: {process.name!r} is not accepted; accepted: {', '.join(PROCESSES)}")
     models = _mapping(f"variants.{name}.models", content.get("models"))
     own = {key: content[key] for key in ("lengths", "seed") if key in content}

@@ -20,7 +20,7 @@ from typing import Any
 from l2m_eval.experiments.plan import ModelPlan, Variant
 from l2m_eval.experiments.results import TrainedResult, load_result
 from l2m_eval.measurements.kl import kl_curve
-from l2m_eval.processes import Gaussian, TokenProcess
+from l2m_eval.processes import TokenProcess, ValueProcess
 
 
 def run_variant(
@@ -146,9 +146,9 @@ def _train_and_measure(
     start = time.perf_counter()
     model = train(variant, plan, length, folder, cpu=cpu, progress=progress)
     process, evaluation = variant.process, variant.evaluation
-    assert isinstance(process, (TokenProcess, Gaussian))
+    assert isinstance(process, (TokenProcess, ValueProcess))
     documents = divergence.evaluation_documents(process, evaluation, length, variant.seed)
-    if isinstance(process, Gaussian):
+    if isinstance(process, ValueProcess):
         terms, how = divergence.gaussian_divergence(process, model, documents, evaluation)
     else:
         predict = divergence.token_predictions(model, process.vocabulary_size)

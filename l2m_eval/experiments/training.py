@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from l2m_eval.experiments.models import GaussianModel, gaussian_loss, token_model
 from l2m_eval.experiments.plan import ModelPlan, Variant
-from l2m_eval.processes import Gaussian, TokenProcess
+from l2m_eval.processes import TokenProcess, ValueProcess
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ TRAINING, EVALUATION = 0x747261, 0x657661
 class FreshSequences(Dataset[dict[str, Tensor]]):
     """Sequences of a process, each drawn from (seed, its index): any order, any worker, the same sequence."""
 
-    def __init__(self, process: TokenProcess | Gaussian, length: int, count: int, seed: int):
+    def __init__(self, process: TokenProcess | ValueProcess, length: int, count: int, seed: int):
         self.process, self.length, self.count, self.seed = process, length, count, seed
 
     def __len__(self) -> int:
@@ -34,9 +34,8 @@ class FreshSequences(Dataset[dict[str, Tensor]]):
         if index >= self.count:
             raise IndexError(index)
         rng = np.random.default_rng([self.seed, TRAINING, index])
-        if isinstance(self.process, Gaussian):
-            values = self.process.mixing_matrix(self.length) @ rng.standard_normal(self.length)
-            return {"values": torch.tensor(values, dtype=torch.float32)}
+        if isinstance(self.process, ValueProcess):
+            return {"values": torch.tensor(self.process.one(self.length, rng), dtype=torch.float32)}
         tokens = self.process.sample(1, self.length, rng)[0]
         inputs = np.append(self.process.vocabulary_size, tokens[:-1])
         return {"input_ids": torch.from_numpy(inputs), "labels": torch.from_numpy(tokens)}
@@ -44,8 +43,8 @@ class FreshSequences(Dataset[dict[str, Tensor]]):
 
 def new_model(variant: Variant, plan: ModelPlan, length: int) -> Any:
     """The model before training."""
-    if isinstance(variant.process, Gaussian):
-        return GaussianModel(plan, length, variant.seed)
+    if isinstance(variant.process, ValueProcess):
+        return GaussianModel(plan, variant.process, length, variant.seed)
     assert isinstance(variant.process, TokenProcess)
     return token_model(plan, variant.process.vocabulary_size, length, variant.seed)
 
@@ -112,10 +111,10 @@ def train(
         report_to=[],
         disable_tqdm=not progress,
     )
-    assert isinstance(variant.process, (TokenProcess, Gaussian))
+    assert isinstance(variant.process, (TokenProcess, ValueProcess))
     # Enough for every step on every device: no sequence comes twice.
     count = training.steps * training.batch * max(1, arguments.n_gpu) * max(1, arguments.world_size)
-    trainer = _trainer_class(isinstance(variant.process, Gaussian))(
+    trainer = _trainer_class(isinstance(variant.process, ValueProcess))(
         model=new_model(variant, plan, length),
         args=arguments,
         train_dataset=FreshSequences(variant.process, length, count, variant.seed),

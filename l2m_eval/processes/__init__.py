@@ -7,9 +7,10 @@ from dataclasses import fields
 from typing import Any
 
 from l2m_eval.errors import L2MError
-from l2m_eval.processes.base import MonteCarlo, Process, TokenProcess
+from l2m_eval.processes.base import MonteCarlo, Process, TokenProcess, ValueProcess
 from l2m_eval.processes.copy import Copy
 from l2m_eval.processes.gaussian import Gaussian
+from l2m_eval.processes.gaussian_recall import GaussianRecall
 from l2m_eval.processes.markov import HiddenMarkov, Markov
 from l2m_eval.processes.recall import SantaFeRecall
 from l2m_eval.processes.renewal import Renewal
@@ -21,6 +22,7 @@ __all__ = [
     "PROCESSES",
     "Copy",
     "Gaussian",
+    "GaussianRecall",
     "HiddenMarkov",
     "Markov",
     "MonteCarlo",
@@ -30,13 +32,24 @@ __all__ = [
     "SantaFeRecall",
     "TokenProcess",
     "Tree",
+    "ValueProcess",
     "WordTokenizer",
     "make_process",
 ]
 
 PROCESSES: dict[str, type[Process]] = {
     process.name: process
-    for process in (SantaFe, SantaFeRecall, Markov, HiddenMarkov, Copy, Tree, Renewal, Gaussian)
+    for process in (
+        SantaFe,
+        SantaFeRecall,
+        Markov,
+        HiddenMarkov,
+        Copy,
+        Tree,
+        Renewal,
+        Gaussian,
+        GaussianRecall,
+    )
 }
 
 

@@ -156,6 +156,28 @@ class TokenProcess(Process):
         return result
 
 
+class ValueProcess(Process):
+    """A process over real values whose conditionals are normal, which a Gaussian head can be trained on."""
+
+    @abstractmethod
+    def predictions(self, sequences: Values) -> tuple[Values, Values]:
+        """Mean, (documents, length), and standard deviation, (length,), of every value given those before it."""
+
+    @property
+    def names(self) -> int:
+        """How many different things the schedule names; 0 where values come without names."""
+        return 0
+
+    def schedule(self, length: int) -> NDArray[np.int64]:
+        """What each position is a value of, from 0, (length,): known beforehand, the same for all documents."""
+        return np.zeros(length, dtype=np.int64)
+
+    def one(self, length: int, rng: np.random.Generator) -> Values:
+        """A single document, (length,): `sample` where many are drawn one by one."""
+        document: Values = self.sample(1, length, rng)[0]
+        return document
+
+
 def remark_on_saturation(
     name: str, facts: int, holds_to: int, splits: Sequence[tuple[int, int]]
 ) -> tuple[str, ...]:

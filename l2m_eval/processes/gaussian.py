@@ -43,7 +43,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from l2m_eval.processes.base import Process, Values, check_distance, check_split, number, table_size
+from l2m_eval.processes.base import ValueProcess, Values, check_distance, check_split, number, table_size
 from l2m_eval.settings import choice, integer, setting
 
 # Rows of the whitening matrix held at once.
@@ -51,7 +51,7 @@ _ROWS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
-class Gaussian(Process):
+class Gaussian(ValueProcess):
     """Stationary Gaussian values of unit variance; see the module for its formulas.
 
     Attributes:
@@ -128,13 +128,16 @@ class Gaussian(Process):
         return result
 
     def predictions(self, sequences: Values) -> tuple[Values, Values]:
-        """Mean, (documents, length), and standard deviation, (length,), of every value given those before it."""
         sequences = np.asarray(sequences, dtype=np.float64)
         means, spread = np.empty(sequences.shape), np.empty(sequences.shape[1])
         for rows, matrix, deviations in self._whitening(sequences.shape[1]):
             errors = sequences[:, : rows.stop] @ matrix.T  # (documents, rows)
             means[:, rows], spread[rows] = sequences[:, rows] - errors, deviations
         return means, spread
+
+    def one(self, length: int, rng: np.random.Generator) -> Values:
+        document: Values = self.mixing_matrix(length) @ rng.standard_normal(length)
+        return document
 
     def mixing_matrix(self, length: int) -> Values:
         """M, lower triangular, (length, length): M @ independent standard normal values is a sample."""

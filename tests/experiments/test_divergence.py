@@ -14,7 +14,7 @@ from l2m_eval.experiments.divergence import (
 from l2m_eval.experiments.models import GaussianModel, token_model
 from l2m_eval.experiments.plan import EvaluationPlan, ModelPlan
 from l2m_eval.measurements.kl import full_kl, gaussian_kl, kl_curve, sampled_kl
-from l2m_eval.processes import Gaussian, Markov, SantaFeRecall
+from l2m_eval.processes import Gaussian, GaussianRecall, Markov, SantaFeRecall
 
 PROCESS = SantaFeRecall(facts=8, flip_rate=0.05)
 PLAN = EvaluationPlan(documents=200, batch=64)
@@ -63,10 +63,12 @@ def test_an_untrained_language_model_predicts_from_the_start_id_on():
     np.testing.assert_allclose(predict(changed)[:, :9], log_q[:, :9], atol=1e-5)
 
 
-def test_a_gaussian_head_that_knows_no_past_pays_all_of_it():
-    process = Gaussian(beta=0.7)
+@pytest.mark.parametrize("process", [Gaussian(beta=0.7), GaussianRecall(facts=8)])
+def test_a_gaussian_head_that_knows_no_past_pays_all_of_it(process):
     documents = evaluation_documents(process, PLAN, 24, seed=0)
-    model = GaussianModel(ModelPlan("t", width=16), 24, seed=0).eval()  # untrained: N(0, 1) at every position
+    model = GaussianModel(
+        ModelPlan("t", width=16), process, 24, seed=0
+    ).eval()  # untrained: N(0, 1) everywhere
     curve = kl_curve(gaussian_divergence(process, model, documents, PLAN)[0])
     exact = 0.5 * math.log(2 * math.pi * math.e) - process.mean_nll(24)
     means = [exact[b.first - 1 : b.last].mean() for b in curve.bins]

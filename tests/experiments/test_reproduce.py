@@ -12,7 +12,7 @@ from l2m_eval.cli import main
 from l2m_eval.errors import L2MError
 from l2m_eval.experiments.plan import presets, read_plan
 from l2m_eval.experiments.training import FreshSequences, train
-from l2m_eval.processes import Gaussian, SantaFeRecall
+from l2m_eval.processes import Gaussian, GaussianRecall, SantaFeRecall
 
 TINY = {
     "variants": {
@@ -28,7 +28,7 @@ TINY = {
             },
         },
         "gaussian": {
-            "process": {"name": "gaussian"},
+            "process": {"name": "gaussian_recall", "facts": 4},
             "lengths": [8],
             "training": {"steps": 12, "batch": 4},
             "evaluation": {"documents": 8},
@@ -134,8 +134,9 @@ def test_sequences_are_new_and_can_be_drawn_again():
     assert tuple(data[7]["labels"].tolist()) == drawn[7]
     assert data[7]["input_ids"][0] == 3 * 64
     assert (data[7]["input_ids"][1:] == data[7]["labels"][:-1]).all()
-    values = torch.stack([item["values"] for item in FreshSequences(Gaussian(), 4, 2000, seed=1)])
-    assert values.std().item() == pytest.approx(1, rel=0.05)  # 8000 values: one percent
+    for process in (Gaussian(), GaussianRecall()):
+        values = torch.stack([item["values"] for item in FreshSequences(process, 4, 2000, seed=1)])
+        assert values.std().item() == pytest.approx(1, rel=0.05)  # 8000 values: one percent
 
 
 @pytest.mark.parametrize("name", presets())
