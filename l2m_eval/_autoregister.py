@@ -1,6 +1,6 @@
 """What the ``.pth`` file imports at interpreter start: a hook that waits for the harness to be imported.
 
-lm-eval 0.4.13 looks for tasks in its own folder and in ``--include_path`` only. So that installing the
+lm-eval looks for tasks in its own folder and in ``--include_path`` only. So that installing the
 plugin is enough, this module puts a finder on `sys.meta_path` that lets the harness' modules load as they
 are and then calls `l2m_eval.plugin` on them. Nothing is imported here but what the interpreter has already
 loaded, and nothing at all happens when ``L2M_EVAL_AUTOREGISTER=0`` or when lm-eval is never imported.
@@ -11,6 +11,7 @@ import sys
 
 _EXTENSIONS = {
     "lm_eval": "check_harness_version",
+    "lm_eval.tasks": "extend_task_manager",  # holds the manager up to 0.4.11
     "lm_eval.tasks.manager": "extend_task_manager",
     "lm_eval.models": "extend_models",
 }

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from l2m_eval import older_harness
 from l2m_eval.errors import L2MError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OLDEST_HARNESS = (0, 4, 13)
+OLDEST_HARNESS = (0, 4, 10)
 REQUEST_TYPE = "l2m_logprobs"
 SAMPLING_REQUEST_TYPE = "l2m_samples"
 MODEL_ALIASES = {
@@ -73,8 +74,8 @@ def extend_task_manager(module: ModuleType) -> None:
     The task folder is put before the user's own paths (later paths override earlier ones). The settings of
     our tasks are checked as soon as the harness has matched the task names, which is before it loads a model.
     """
-    if _harness_version() < OLDEST_HARNESS:
-        return
+    if _harness_version() < OLDEST_HARNESS or module.TaskManager.__module__ != module.__name__:
+        return  # since 0.4.12 `lm_eval.tasks` has the manager of `lm_eval.tasks.manager`
     manager = module.TaskManager
     original_init, original_match = manager.__init__, manager.match_tasks
     signature = inspect.signature(original_init)
@@ -102,6 +103,8 @@ def extend_task_manager(module: ModuleType) -> None:
             _check_settings(self, matched)
         return matched
 
+    if older_harness.is_older(module):
+        older_harness.complete(module)
     manager.__init__ = __init__
     manager.match_tasks = match_tasks
     show_errors_in_one_line()
@@ -111,13 +114,10 @@ def _check_settings(manager: Any, names: list[str]) -> None:
     """Check the settings of the named tasks that are ours (groups resolved one level down)."""
     ours = []
     for name in names:
-        entry = manager.task_index.get(name)
-        config = (entry.cfg or {}) if entry else {}
-        listed = config.get("task")
+        listed = _config_of(manager, name).get("task")
         members = listed if isinstance(listed, list) else [name]
         for member in members:
-            member_entry = manager.task_index.get(member) if isinstance(member, str) else None
-            member_config = (member_entry.cfg or {}) if member_entry else {}
+            member_config = _config_of(manager, member) if isinstance(member, str) else {}
             if "l2m_eval" in str(member_config.get("class", "")):
                 ours.append(member_config)
     if ours:
@@ -125,6 +125,14 @@ def _check_settings(manager: Any, names: list[str]) -> None:
 
         for config in ours:
             check_task(config["class"], {**(config.get("metadata") or {}), **(manager.metadata or {})})
+
+
+def _config_of(manager: Any, name: str) -> dict[str, Any]:
+    """A task's or group's configuration as its YAML has it; empty for names that have none."""
+    entry = manager.task_index.get(name)
+    if entry is None:
+        return {}
+    return older_harness.config_of(entry) if isinstance(entry, dict) else dict(entry.cfg or {})
 
 
 def extend_models(_module: ModuleType) -> None:

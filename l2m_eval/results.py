@@ -383,7 +383,7 @@ def _tasks_of(file: Path, data: Mapping[str, Any], documents: bool) -> list[Resu
         if not isinstance(config, Mapping):
             continue
         block = config.get("l2m")
-        if block is None and str(config.get("output_type")).startswith(OUR_REQUESTS):
+        if not block and str(config.get("output_type")).startswith(OUR_REQUESTS):
             raise L2MError(
                 f"results: {str(file)!r} holds no curve of {task} (a run with --predict_only, or one that failed); "
                 "measure again"

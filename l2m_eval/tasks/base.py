@@ -80,10 +80,15 @@ class MeasurementTask(Task):
         self.fewshot_rnd = None
         self._seed = DEFAULT_SEED
         self._measured: tuple[tuple[int, ...], dict[str, Metric]] | None = None
-        self._results: dict[str, Any] | None = None
+        self._results: dict[str, Any] = {}
         self.warnings: list[str] = []
 
     # What a measurement says of itself
+
+    @property
+    def task_name(self) -> str:
+        """The name under which the harness files the results; lm-eval before 0.4.12 asks the class for it."""
+        return str(self.config.task)
 
     @property
     @abstractmethod
@@ -229,7 +234,8 @@ class MeasurementTask(Task):
             self.warnings = []
             metrics, block = self.measure(docs, records)
             self._measured = (key, metrics)
-            self._results = {**block, "warnings": self.warnings, "versions": installed_versions()}
+            self._results.clear()
+            self._results.update(block, warnings=self.warnings, versions=installed_versions())
         return self._measured[1]
 
     def warn(self, message: str) -> None:
@@ -242,10 +248,13 @@ class MeasurementTask(Task):
         return {**asdict(self.settings), "seed": self.seed}
 
     def dump_config(self) -> dict[str, Any]:
-        """The task's configuration; once measured, with everything needed to read and repeat the numbers."""
+        """The task's configuration; once measured, with everything needed to read and repeat the numbers.
+
+        The block is always the same object: lm-eval before 0.4.12 asks for the configuration ahead of the run
+        and writes it after it. Until then, and with ``--predict_only``, it is empty.
+        """
         config: dict[str, Any] = super().dump_config()
-        if self._results is not None:
-            config["l2m"] = self._results
+        config["l2m"] = self._results
         return config
 
 

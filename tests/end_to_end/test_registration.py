@@ -16,7 +16,8 @@ LIST_TASKS = """
 from lm_eval.tasks import TaskManager
 manager = TaskManager({arguments})
 print("\\n".join(name for name in manager.all_tasks if name.startswith("l2m")))
-print("PATH", manager.task_index["l2m_bipartite"].yaml_path if "l2m_bipartite" in manager.task_index else None)
+entry = manager.task_index.get("l2m_bipartite")
+print("PATH", entry["yaml_path"] if isinstance(entry, dict) else getattr(entry, "yaml_path", None))
 """
 
 
