@@ -10,13 +10,15 @@ Lengths are total lengths L in tokens, values in nats.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from l2m_eval.errors import L2MError
-from l2m_eval.estimators.clusters import cluster_sums
+from l2m_eval.estimators.clusters import cluster_sums, resampled_curves
+from l2m_eval.estimators.goodness import goodness_of_fit, misfit
+from l2m_eval.estimators.intervals import widening
 from l2m_eval.scaling import fit_power_law
 
 Array = NDArray[np.float64]
@@ -103,6 +105,8 @@ class ShapeFit:
         residuals: (value − fitted) / standard error, shape (points,).
         misfit: Sum of the squared residuals. Two parameters for every shape, so that smaller is better.
         best_share: Share of the resamples of documents in which this shape leaves the least; NaN without them.
+        p_value: How often a curve that does have this shape would leave as much; small where the documents reject it.
+            From resamples, NaN without them (`l2m_eval.estimators.goodness`).
     """
 
     shape: str
@@ -112,6 +116,7 @@ class ShapeFit:
     residuals: Array
     misfit: float
     best_share: float = float("nan")
+    p_value: float = float("nan")
 
 
 def fit_shapes(lengths: ArrayLike, values: ArrayLike, errors: ArrayLike) -> tuple[ShapeFit, ...]:
@@ -152,8 +157,9 @@ def compare_shapes(
     *,
     rng: np.random.Generator,
     resamples: int = 1000,
+    shared_error: float = 0.0,
 ) -> tuple[ShapeFit, ...]:
-    """`fit_shapes` on the mean of per-document terms, with the share of resamples that prefers each shape.
+    """`fit_shapes` on the mean of per-document terms: how many resamples prefer each shape, and is it rejected.
 
     Args:
         lengths: Shape (points,).
@@ -162,23 +168,29 @@ def compare_shapes(
         errors: Standard errors of the points: the weights.
         rng: Source of the resamples.
         resamples: Number of resamples.
+        shared_error: As of `l2m_eval.scaling.power_law_with_interval`.
     """
     x, values, spread = (np.asarray(a, float) for a in (lengths, terms, errors))
     fits = fit_shapes(x, values.mean(axis=0), spread)
     sums, sizes = cluster_sums(values, clusters)
     if len(sizes) < 2:
         return fits
-    draws = rng.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=resamples).astype(float)
-    curves = draws @ sums / (draws @ sizes)[:, None]  # (R, K)
-    misfits = np.stack(
-        [
-            (((curves - shape.evaluate(x, shape.fit(x, curves, 1 / spread**2))) / spread) ** 2).sum(axis=1)
-            for shape in SHAPES
-        ]
-    )  # (S, R)
+    curves = resampled_curves(sums, sizes, rng, resamples, shared_error)
+    weights = 1 / spread**2
+
+    def fitted(shape: Shape) -> Callable[[Array], Array]:
+        return lambda y: shape.evaluate(x, shape.fit(x, y, weights))
+
+    misfits = np.stack([misfit(curves, fitted(shape)(curves), spread) for shape in SHAPES])  # (S, R)
     misfits = np.where(np.isfinite(misfits), misfits, np.inf)  # a power law of amplitude 0 has no exponent
     best = misfits.argmin(axis=0)
+    mean = values.mean(axis=0)
+    deviations = widening(len(sizes)) * (curves - mean)
     return tuple(
-        ShapeFit(f.shape, f.formula, f.parameters, f.fitted, f.residuals, f.misfit, float((best == i).mean()))
-        for i, f in enumerate(fits)
+        replace(
+            fit,
+            best_share=float((best == i).mean()),
+            p_value=goodness_of_fit(mean, spread, deviations, fitted(shape)),
+        )
+        for i, (fit, shape) in enumerate(zip(fits, SHAPES, strict=True))
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from l2m_eval.estimators.clusters import cluster_sums
+from l2m_eval.estimators.clusters import cluster_sums, resampled_curves
 from l2m_eval.estimators.intervals import resampled_error, resampled_interval
 
 Array = NDArray[np.float64]
@@ -128,6 +128,7 @@ def power_law_with_interval(
     resamples: int = 1000,
     method: str = "auto",
     confidence: float = 0.95,
+    shared_error: float = 0.0,
 ) -> PowerLaw:
     """Fit a power law to the mean of per-document terms; intervals by resampling clusters of documents.
 
@@ -145,6 +146,8 @@ def power_law_with_interval(
         resamples: Number of resamples.
         method: See `fit_power_law`.
         confidence: Of the intervals.
+        shared_error: Standard error of a number that all points contain and the terms do not show, nats; resamples
+            draw it, too.
     """
     x = np.asarray(lengths, float)
     values = np.asarray(terms, float)
@@ -155,8 +158,7 @@ def power_law_with_interval(
     replicates = np.full((resamples, 2), np.nan)
     errors_out, intervals = (np.nan, np.nan), ((np.nan, np.nan), (np.nan, np.nan))
     if count >= 2 and np.isfinite(exponent[0]):
-        draws = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)  # (R, G)
-        curves = draws @ sums / (draws @ sizes)[:, None]  # (R, K)
+        curves = resampled_curves(sums, sizes, rng, resamples, shared_error)
         replicates[:, 0], replicates[:, 1], _ = fit_power_law(x, curves, errors, method)
         with np.errstate(divide="ignore", invalid="ignore"):
             logs = np.log(replicates[:, 0])

@@ -17,6 +17,24 @@ def cluster_sums(terms: ArrayLike, clusters: ArrayLike) -> tuple[Array, Array]:
     return sums, np.bincount(index).astype(float)
 
 
+def resampled_curves(
+    sums: Array, sizes: Array, rng: np.random.Generator, resamples: int, shared_error: float = 0.0
+) -> Array:
+    """Curves of means over as many clusters as there are, drawn with replacement, (resamples, points).
+
+    Args:
+        sums, sizes: As `cluster_sums` gives them.
+        rng: Source of the draws.
+        resamples: Number of them.
+        shared_error: Standard error of a number that all points contain and the terms do not show: drawn from a
+            normal distribution, one for each resample.
+    """
+    count = len(sizes)
+    draws = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)  # (R, G)
+    curves: Array = draws @ sums / (draws @ sizes)[:, None]
+    return curves if shared_error == 0 else curves + rng.normal(scale=shared_error, size=(resamples, 1))
+
+
 def linearised_error(residuals: Array) -> Array:
     """Standard error of an estimate from what each cluster adds to its deviation, (clusters, points) -> (points,).
 

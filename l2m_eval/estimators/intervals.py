@@ -33,9 +33,9 @@ def resampled_error(replicates: ArrayLike, clusters: int) -> float:
     if clusters < 2 or len(values) < 2:
         return math.nan
     if clusters < FEWEST_FOR_QUANTILES and np.isfinite(values).all():
-        return _widening(clusters) * float(values.std())
+        return widening(clusters) * float(values.std())
     low, high = np.quantile(values, stats.norm.cdf([-1, 1]), method="inverted_cdf")
-    return float(_widening(clusters) * (high - low) / 2) if np.isfinite([low, high]).all() else math.nan
+    return float(widening(clusters) * (high - low) / 2) if np.isfinite([low, high]).all() else math.nan
 
 
 def resampled_interval(
@@ -55,12 +55,13 @@ def resampled_interval(
     if clusters < FEWEST_FOR_QUANTILES and np.isfinite(values).all():
         error = resampled_error(values, clusters)
         return (estimate - reach * error, estimate + reach * error)
-    tail = float(stats.norm.cdf(-reach * _widening(clusters)))
+    tail = float(stats.norm.cdf(-reach * widening(clusters)))
     low, high = np.quantile(values, [tail, 1 - tail], method="inverted_cdf")
     return (float(low), float(high))
 
 
-def _widening(clusters: int) -> float:
+def widening(clusters: int) -> float:
+    """sqrt(G / (G - 1)): a mean of resampled clusters varies by this less than that of the sample."""
     return math.sqrt(clusters / (clusters - 1))
 
 

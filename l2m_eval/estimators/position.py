@@ -20,7 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from l2m_eval.errors import L2MError
 from l2m_eval.estimators.clusters import cluster_sums, linearised_error
-from l2m_eval.estimators.intervals import resampled_error, resampled_interval, student_t
+from l2m_eval.estimators.goodness import goodness_of_fit
+from l2m_eval.estimators.intervals import resampled_error, resampled_interval, student_t, widening
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -94,6 +95,8 @@ class PositionFit:
         bins: Names of the bins that were fitted.
         resamples, seed: Resamples of clusters that have a fit, and the seed they were drawn with.
         reason: Why there is no fit; empty when there is one.
+        p_value: Small where the documents reject that the loss falls like this (`l2m_eval.estimators.goodness`); NaN
+            where not known.
     """
 
     entropy_rate: float
@@ -109,6 +112,7 @@ class PositionFit:
     resamples: int
     seed: int
     reason: str = ""
+    p_value: float = math.nan
 
 
 def position_bins(longest: int) -> tuple[PositionBin, ...]:
@@ -279,12 +283,18 @@ def fit_approach(
             seed, f"no least-squares minimum with an exponent inside {1 + SLOPES[0]:g} ... {1 + SLOPES[-1]:g}"
         )
 
-    replicates = np.empty((0, 3))
+    replicates, p_value = np.empty((0, 3)), math.nan
     if curve.clusters > 1:
         rng = np.random.default_rng(seed)
         draws = rng.multinomial(curve.clusters, np.full(curve.clusters, 1 / curve.clusters), size=resamples)
         with np.errstate(invalid="ignore", divide="ignore"):
             values = -(draws @ curve.cluster_sums[:, use]) / (draws @ curve.cluster_tokens[:, use])
+        p_value = goodness_of_fit(
+            curve.nll[use],
+            1 / np.sqrt(weights),
+            widening(curve.clusters) * (values - curve.nll[use]),
+            lambda curves: _nearest(curves, grid, weights),
+        )
         # Resamples without a minimum inside the range lie beyond it, on one side or the other.
         replicates = _least_squares(values[np.isfinite(values).all(axis=1)], grid, weights, beyond=True)
     deviation = [resampled_error(column, curve.clusters) for column in replicates.T]
@@ -305,7 +315,15 @@ def fit_approach(
         bins=tuple(b.name for b in bins),
         resamples=int(np.isfinite(replicates).all(axis=1).sum()),
         seed=seed,
+        p_value=p_value,
     )
+
+
+def _nearest(values: Floats, grid: Floats, weights: Floats) -> Floats:
+    """The curve of the grid nearest to each one, (curves, bins), same shape; of the range's edge where that is it."""
+    rate, amplitude, explained = _lines(values, grid, weights)
+    rows, best = np.arange(len(values)), explained.argmax(axis=1)
+    return np.asarray(rate[rows, best][:, None] + amplitude[rows, best][:, None] * grid[best])
 
 
 def _least_squares(values: Floats, grid: Floats, weights: Floats, *, beyond: bool = False) -> Floats:
@@ -317,12 +335,7 @@ def _least_squares(values: Floats, grid: Floats, weights: Floats, *, beyond: boo
     For a given slope the problem is a straight line in the basis. Between grid points the minimum is that of the
     parabola through three of them, and B and h are interpolated likewise.
     """
-    w = weights / weights.sum()
-    x = grid - (grid @ w)[:, None]  # (slopes, bins)
-    y = values - (values @ w)[:, None]  # (curves, bins)
-    amplitude = (y * w) @ x.T / ((x * x) @ w)  # (curves, slopes)
-    explained = amplitude**2 * ((x * x) @ w)
-    rate = (values @ w)[:, None] - amplitude * (grid @ w)
+    rate, amplitude, explained = _lines(values, grid, weights)
     best = explained.argmax(axis=1)
     inside = (best > 0) & (best < len(grid) - 1)
     at = np.clip(best, 1, len(grid) - 2)
@@ -344,6 +357,16 @@ def _least_squares(values: Floats, grid: Floats, weights: Floats, *, beyond: boo
         found[edge, 1] = np.where(flat, sign * np.inf, amplitude[edge, best[edge]])
         found[edge, 2] = np.where(flat, np.inf, -np.inf)
     return found
+
+
+def _lines(values: Floats, grid: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:
+    """h, B and the weighted sum of squares that they explain, for each curve and slope, (curves, slopes)."""
+    w = weights / weights.sum()
+    x = grid - (grid @ w)[:, None]  # (slopes, bins)
+    y = values - (values @ w)[:, None]  # (curves, bins)
+    amplitude = (y * w) @ x.T / ((x * x) @ w)
+    rate = (values @ w)[:, None] - amplitude * (grid @ w)
+    return rate, amplitude, amplitude**2 * ((x * x) @ w)
 
 
 def _ratio(losses: Floats, sizes: Floats) -> tuple[Floats, Floats]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from l2m_eval.estimators.goodness import goodness_of_fit
 from l2m_eval.estimators.intervals import student_t
 from l2m_eval.estimators.jackknife import jackknife_error
 from l2m_eval.estimators.two_point import TwoPointCurve
@@ -16,6 +18,7 @@ from l2m_eval.estimators.two_point import TwoPointCurve
 Floats = NDArray[np.float64]
 
 CLEAR = 2.0  # times the noise floor: from here on the choice of points does not bias what is chosen
+RESAMPLES = 1000  # that the goodness of fit rests on
 EXPONENTS = np.linspace(0.0, 6.0, 121)[1:]  # where alpha is looked for before the minimum is refined
 
 
@@ -30,6 +33,8 @@ class TwoPointFit:
         amplitude_interval, exponent_interval, offset_interval: 95 % intervals.
         distances: The distances of the points that were fitted.
         reason: Why there is no fit; empty when there is one.
+        p_value: Small where the documents reject this form at these distances (`l2m_eval.estimators.goodness`); NaN
+            where not known.
     """
 
     form: str
@@ -44,6 +49,7 @@ class TwoPointFit:
     offset_interval: tuple[float, float]
     distances: tuple[int, ...]
     reason: str = ""
+    p_value: float = math.nan
 
 
 def fit_power_law_with_offset(curve: TwoPointCurve) -> TwoPointFit:
@@ -57,7 +63,15 @@ def fit_power_law_with_offset(curve: TwoPointCurve) -> TwoPointFit:
         return _no_fit(form, f"{len(curve.distances)} distances; three parameters need 4")
     distances = curve.distances.astype(float)
     replicates = curve.replicates + (curve.uncorrected - curve.mi)  # with the null of the whole sample
-    return _with_intervals(form, curve, distances, curve.uncorrected, replicates, _least_squares_with_offset)
+    return _with_intervals(
+        form,
+        curve,
+        distances,
+        curve.uncorrected,
+        replicates,
+        _least_squares_with_offset,
+        _power_laws_with_offset,
+    )
 
 
 def fit_power_law_above_floor(curve: TwoPointCurve) -> TwoPointFit:
@@ -79,7 +93,13 @@ def fit_power_law_above_floor(curve: TwoPointCurve) -> TwoPointFit:
         )
     distances = curve.distances[above].astype(float)
     return _with_intervals(
-        form, curve, distances, curve.mi[above], curve.replicates[:, above], _least_squares_in_logarithms
+        form,
+        curve,
+        distances,
+        curve.mi[above],
+        curve.replicates[:, above],
+        _least_squares_in_logarithms,
+        _power_laws,
     )
 
 
@@ -118,6 +138,7 @@ def _with_intervals(
     values: Floats,
     replicates: Floats,
     fit: Callable[[Floats, Floats], Floats],
+    law: Callable[[Floats, Floats], Floats],
 ) -> TwoPointFit:
     estimate = fit(distances, values)
     if np.isnan(estimate).any():
@@ -142,7 +163,51 @@ def _with_intervals(
         exponent_interval=intervals[1],
         offset_interval=intervals[2],
         distances=tuple(int(d) for d in distances),
+        p_value=_p_value(curve, distances, values, replicates, unseen, law),
     )
+
+
+def _p_value(
+    curve: TwoPointCurve,
+    distances: Floats,
+    values: Floats,
+    replicates: Floats,
+    unseen: Floats,
+    law: Callable[[Floats, Floats], Floats],
+) -> float:
+    """Curves as far from the estimate as its error reaches are drawn from Student's t: what each group of documents
+    adds, with a random weight of its own, and what leaving them out does not show."""
+    groups = len(replicates)
+    if groups < 2:
+        return math.nan
+    rng = np.random.default_rng(0)  # the weights know nothing of the data
+    seen = rng.standard_normal((RESAMPLES, groups)) @ (replicates - replicates.mean(axis=0))
+    deviations = math.sqrt((groups - 1) / groups) * seen + unseen * rng.standard_normal(
+        (RESAMPLES, len(values))
+    )
+    deviations *= np.sqrt((groups - 1) / rng.chisquare(groups - 1, size=(RESAMPLES, 1)))
+    errors = np.hypot(jackknife_error(replicates), unseen)
+    return goodness_of_fit(values, errors, deviations, lambda curves: law(distances, curves))
+
+
+def _power_laws(distances: Floats, values: Floats) -> Floats:
+    """The fitted curves of `_least_squares_in_logarithms`, (curves, points); NaN where a value is not positive."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logarithms = np.where(values > 0, np.log(values), np.nan)
+    x = np.log(distances) - np.log(distances).mean()
+    slope = logarithms @ x / (x @ x)
+    return np.asarray(np.exp(logarithms.mean(axis=1, keepdims=True) + slope[:, None] * x))
+
+
+def _power_laws_with_offset(distances: Floats, values: Floats) -> Floats:
+    """The fitted curves of `_least_squares_with_offset`, (curves, points), with exponents from a fine grid."""
+    x = distances ** -np.linspace(0.0, EXPONENTS[-1], 601)[1:, None]  # (exponents, points)
+    x -= x.mean(axis=1, keepdims=True)
+    x /= np.sqrt((x**2).sum(axis=1, keepdims=True))
+    mean = values.mean(axis=1, keepdims=True)
+    along = (values - mean) @ x.T  # (curves, exponents)
+    rows, best = np.arange(len(values)), np.abs(along).argmax(axis=1)
+    return np.asarray(mean + along[rows, best][:, None] * x[best])
 
 
 def _no_fit(form: str, reason: str) -> TwoPointFit:

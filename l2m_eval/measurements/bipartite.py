@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from l2m_eval.estimators.bipartite import (
     vclub_terms,
 )
 from l2m_eval.estimators.entropy import Entropy
+from l2m_eval.rival_shapes import ShapeFit, compare_shapes
 from l2m_eval.scaling import PowerLaw, power_law_with_interval
 from l2m_eval.settings import CORRECTED_TOKENS, BipartiteSettings
 from l2m_eval.windows import (
@@ -177,20 +179,59 @@ def curve_name(estimator: str, ratio: int) -> str:
     return estimator if ratio == 2 else f"{estimator}_r{ratio}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """What the resamples of a curve are drawn from.
+
+    Attributes:
+        terms: Per-document terms, (documents, points), nats.
+        clusters: Label of each document.
+        shared_error: Standard error of what all points have in common beyond the documents, nats.
+        seed: Of the draws.
+    """
+
+    terms: np.ndarray
+    clusters: Sequence[Any]
+    shared_error: float
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
 class BipartiteCurve:
-    """One estimator's curve at one ratio, with its fit; `bytes` are the mean sizes of text of the lengths."""
+    """One estimator's curve at one ratio, with its fit.
+
+    Attributes:
+        estimator, ratio, lengths: What was measured where; total lengths in tokens.
+        estimate: The points, nats.
+        fit: The power law through them.
+        drawn: What resamples are drawn from.
+        bytes: Mean sizes of text of the lengths; None where they are not known.
+    """
 
     estimator: str
     ratio: int
     lengths: tuple[int, ...]
     estimate: MeanEstimate
     fit: PowerLaw
+    drawn: Resampled
     bytes: tuple[float, ...] | None = None
 
     @property
     def name(self) -> str:
         return curve_name(self.estimator, self.ratio)
+
+    @cached_property
+    def shapes(self) -> tuple[ShapeFit, ...]:
+        """The power law and its rivals, and which of them the documents reject; empty with fewer than three points or
+        without errors."""
+        errors = self.estimate.standard_error
+        if len(self.lengths) < 3 or not (np.isfinite(errors) & (errors > 0)).all():
+            return ()
+        drawn = self.drawn
+        rng = np.random.default_rng([drawn.seed, 0x736861706573, self.ratio])
+        return compare_shapes(
+            self.lengths, drawn.terms, drawn.clusters, errors, rng=rng, shared_error=drawn.shared_error
+        )
 
 
 def document_terms(
@@ -257,11 +298,11 @@ def bipartite_curves(
         for ratio in settings.ratios:
             columns = [i for i, cell in enumerate(cells) if cell.ratio == ratio]
             estimate = clustered_mean(terms[:, columns], clusters)
-            entropy = records[0].get("ngram_entropy")
+            entropy, shared_error = records[0].get("ngram_entropy"), 0.0
             if estimator == "direct" and entropy:
                 # The correction carries 2n/(2n + 1) of the entropy; its error is the same for every point.
-                weight = 2 * CORRECTED_TOKENS / (2 * CORRECTED_TOKENS + 1)
-                error = np.hypot(estimate.standard_error, weight * entropy["standard_error"])
+                shared_error = 2 * CORRECTED_TOKENS / (2 * CORRECTED_TOKENS + 1) * entropy["standard_error"]
+                error = np.hypot(estimate.standard_error, shared_error)
                 estimate = MeanEstimate(estimate.value, error, estimate.clusters)
             lengths = tuple(cells[i].total for i in columns)
             fit = power_law_with_interval(
@@ -272,7 +313,9 @@ def bipartite_curves(
                 rng=np.random.default_rng([seed, 0x666974, ratio]),
                 resamples=settings.resamples,
                 method=settings.fit,
+                shared_error=shared_error,
             )
             covered = None if sizes is None else tuple(sizes[columns].tolist())
-            curves.append(BipartiteCurve(estimator, ratio, lengths, estimate, fit, covered))
+            drawn = Resampled(terms[:, columns], clusters, shared_error, seed)
+            curves.append(BipartiteCurve(estimator, ratio, lengths, estimate, fit, drawn, covered))
     return curves

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from l2m_eval.estimators.goodness import REJECTED
 from l2m_eval.report.comparison import PairedDifference
 from l2m_eval.report.shown import Shown
 from l2m_eval.report.tables import with_error
@@ -124,13 +125,16 @@ def shapes_sentence(label: str, fits: Sequence[ShapeFit]) -> str:
     told = ", ".join(f"{fit.shape} {100 * fit.best_share:.0f} %" for fit in shares)
     power = next(fit for fit in fits if fit.shape == POWER_LAW)
     sure = (
-        "a power law is what these documents support"
+        "a power law is nearest, and yet these documents reject it: the exponent sums up this range alone"
+        if power.best_share >= 0.95 and power.p_value < REJECTED
+        else "a power law is what these documents support"
         if power.best_share >= 0.95
         else "these documents speak against a power law"
         if power.best_share <= 0.05
         else "these documents do not decide whether it is a power law"
     )
-    return f"{text}. Best in resamples of documents: {told}; {sure}."
+    fits_at_all = f" Goodness of fit of the power law: p = {power.p_value:.2g}." if power.p_value >= 0 else ""
+    return f"{text}. Best in resamples of documents: {told}; {sure}.{fits_at_all}"
 
 
 def difference_sentence(d: PairedDifference) -> str:

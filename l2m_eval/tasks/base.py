@@ -327,6 +327,14 @@ def deviation(value: float, exact: float, standard_error: float) -> float:
     return (value - exact) / standard_error if standard_error > 0 else NAN
 
 
+def rejection(p_value: float, law: str) -> str:
+    """That the documents reject a fitted law, and what the fit is worth then."""
+    return (
+        f"the documents reject {law} (goodness of fit p = {p_value:.2g}): the fit sums up this range and says "
+        "nothing of others"
+    )
+
+
 def installed_versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from l2m_eval.corpora import Sample, draw_sample
 from l2m_eval.errors import L2MError
+from l2m_eval.estimators.goodness import REJECTED
 from l2m_eval.measurements.bipartite import (
     BipartiteCurve,
     BipartiteRequest,
@@ -18,9 +19,19 @@ from l2m_eval.measurements.bipartite import (
     curve_name,
     document_terms,
 )
+from l2m_eval.rival_shapes import POWER_LAW
 from l2m_eval.scaling import fit_power_law
 from l2m_eval.settings import BipartiteSettings
-from l2m_eval.tasks.base import NAN, MeasurementTask, Metric, chunk_docs, deviation, sample_block
+from l2m_eval.tasks.base import (
+    NAN,
+    MeasurementTask,
+    Metric,
+    chunk_docs,
+    deviation,
+    finite_or_none,
+    rejection,
+    sample_block,
+)
 from l2m_eval.windows import Cell
 
 
@@ -163,6 +174,14 @@ class BipartiteTask(MeasurementTask):
                 f"{curve.name}: the estimate is not positive at L = {lengths}; fitted by {curve.fit.method}"
                 f"{consequence}"
             )
+        power_law = next((shape for shape in curve.shapes if shape.shape == POWER_LAW), None)
+        if power_law is not None and power_law.p_value < REJECTED:
+            best = max(curve.shapes, key=lambda shape: shape.best_share)
+            law = f"a power law over L = {curve.lengths[0]} … {curve.lengths[-1]}"
+            self.warn(
+                f"{curve.name}: {rejection(power_law.p_value, law)}; of four shapes, the {best.shape} leaves least "
+                f"in {100 * best.best_share:.0f} % of the resamples"
+            )
         if curve.estimate.clusters < 2:
             self.warn(
                 f"{curve.name}: all documents are one cluster (they share a source or partners); "
@@ -194,4 +213,15 @@ def _curve_block(curve: BipartiteCurve) -> dict[str, Any]:
         "beta_interval": list(curve.fit.exponent_interval),
         "fit": curve.fit.method,
         "not_positive": list(curve.fit.not_positive),
+        "shapes": [
+            {
+                "shape": fit.shape,
+                "formula": fit.formula,
+                "parameters": finite_or_none(fit.parameters),
+                "misfit": finite_or_none(fit.misfit),
+                "p_value": finite_or_none(fit.p_value),
+                "best_share": finite_or_none(fit.best_share),
+            }
+            for fit in curve.shapes
+        ],
     }

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2m_eval.errors import L2MError
+from l2m_eval.estimators.goodness import REJECTED
 from l2m_eval.estimators.position import PositionCurve, PositionFit, Ratio, fit_approach
 from l2m_eval.measurements.position import (
     PositionRequest,
@@ -25,6 +26,7 @@ from l2m_eval.tasks.base import (
     Metric,
     deviation,
     finite_or_none,
+    rejection,
     sample_block,
 )
 
@@ -71,6 +73,8 @@ class PositionTask(ChunkTask):
             metrics.update(self._against_exact(curve, exact))
         if fit.reason:
             self.warn(f"nll: no fit of the approach h + B·t^(β−1): {fit.reason}")
+        if fit.p_value < REJECTED:
+            self.warn(f"nll: {rejection(fit.p_value, 'the approach h + B·t^(β−1)')}")
         if curve.clusters < 2:
             self.warn("nll: all documents are of one source; no standard error can be given")
         block = {
@@ -166,6 +170,7 @@ def _curve_block(curve: PositionCurve, fit: PositionFit) -> dict[str, Any]:
             "exponent_interval": finite_or_none(fit.exponent_interval),
             "bins": list(fit.bins),
             "reason": fit.reason,
+            "p_value": finite_or_none(fit.p_value),
         },
     }
 

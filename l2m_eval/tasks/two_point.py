@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from l2m_eval.estimators.goodness import REJECTED
 from l2m_eval.estimators.two_point import DISTANCES, TwoPointCurve
 from l2m_eval.estimators.two_point_fit import TwoPointFit
 from l2m_eval.measurements.two_point import (
@@ -17,7 +18,7 @@ from l2m_eval.measurements.two_point import (
 )
 from l2m_eval.processes import TokenProcess
 from l2m_eval.settings import TwoPointSettings
-from l2m_eval.tasks.base import NAN, MeasurementTask, Metric, deviation, finite_or_none
+from l2m_eval.tasks.base import NAN, MeasurementTask, Metric, deviation, finite_or_none, rejection
 
 DIGITS = 4  # distances in metric names, so that names sort
 
@@ -121,6 +122,10 @@ def exact_curve(process: TokenProcess | None, curve: TwoPointCurve) -> list[floa
 def curve_warnings(name: str, curve: TwoPointCurve) -> list[str]:
     """What a reader of the curve must know and would not see in it."""
     warnings = [f"{name}: no fit {fit.form}: {fit.reason}" for fit in two_point_fits(curve) if fit.reason]
+    for fit in two_point_fits(curve):
+        if fit.p_value < REJECTED:
+            law = f"the form {fit.form} over d = {fit.distances[0]} … {fit.distances[-1]}"
+            warnings.append(f"{name}: {rejection(fit.p_value, law)}")
     if curve.groups < 2:
         warnings.append(f"{name}: all documents are of one source; no standard error can be given")
     few = [
@@ -155,4 +160,10 @@ def _fit_block(fit: TwoPointFit) -> dict[str, Any]:
         for name, attribute in (("alpha", "exponent"), ("amplitude", "amplitude"), ("offset", "offset"))
         for suffix in ("", "_error", "_interval")
     }
-    return {"form": fit.form, **numbers, "distances": list(fit.distances), "reason": fit.reason}
+    return {
+        "form": fit.form,
+        **numbers,
+        "distances": list(fit.distances),
+        "reason": fit.reason,
+        "p_value": finite_or_none(fit.p_value),
+    }

@@ -64,6 +64,11 @@ def test_the_results_file_says_all_that_is_needed_to_repeat_it(reference):
     curve = block["curves"][0]
     assert curve["name"] == "direct"
     assert len(curve["mi"]) == len(curve["standard_error"]) == len(curve["lengths"])
+    assert [shape["shape"] for shape in curve["shapes"]] == [
+        "power law", "logarithm", "straight line", "saturation",
+    ]  # fmt: skip
+    assert sum(shape["best_share"] for shape in curve["shapes"]) == pytest.approx(1)
+    assert all(0 < shape["p_value"] <= 1 for shape in curve["shapes"] if shape["p_value"] is not None)
 
 
 def test_every_figure_can_be_recomputed_from_the_samples_log(reference):
