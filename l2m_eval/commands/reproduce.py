@@ -30,7 +30,8 @@ def add_parser(commands: Any) -> None:
         "--scale",
         default="laptop",
         metavar="PRESET",
-        help="laptop (the default: two cores, twenty minutes), gpu (one GPU, half an hour), paper (a GPU for a day)",
+        help="laptop (the default: two cores, twenty minutes), laptop-gaussian (the same in real values), "
+        "gpu (one GPU, half an hour), paper (a GPU for a day)",
     )
     parser.add_argument(
         "--config", metavar="FILE.yaml", help="a plan of your own, in the form of the presets"

@@ -142,7 +142,7 @@ def test_sequences_are_new_and_can_be_drawn_again():
 @pytest.mark.parametrize("name", presets())
 def test_presets_are_read(name):
     variants = read_plan(name)
-    assert any(variant.process.name == "santa_fe_recall" for variant in variants)
+    assert {variant.process.name for variant in variants} <= {"santa_fe_recall", "gaussian_recall"}
     for variant in variants:
         kinds = {plan.kind for plan in variant.models}
         assert "transformer" in kinds
@@ -176,7 +176,7 @@ def test_a_plan_with_a_mistake_is_one_line(tmp_path, changes, message):
 
 
 def test_what_is_not_there_is_named(tmp_path, capsys):
-    with pytest.raises(L2MError, match=r"scale: 'desktop' is not known; accepted: gpu, laptop, paper"):
+    with pytest.raises(L2MError, match=r"scale: 'desktop' is not known; accepted: gpu, laptop, laptop-gaussian, paper"):
         read_plan("desktop")
     with pytest.raises(L2MError, match=r"config: .*no.yaml cannot be read"):
         read_plan(str(tmp_path / "no.yaml"))
