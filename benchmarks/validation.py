@@ -28,9 +28,11 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from l2m_eval.condition import ScalingLaw, horizon
 from l2m_eval.estimators.position import PositionCurve, fit_approach, per_position_nll
 from l2m_eval.estimators.two_point import TwoPointCurve, two_point_mutual_information
 from l2m_eval.estimators.two_point_fit import fit_power_law_above_floor
+from l2m_eval.history_state import history_state_size
 from l2m_eval.measurements.bipartite import bipartite_curves
 from l2m_eval.processes import (
     Copy,
@@ -49,6 +51,7 @@ SEED = 20250
 DOCUMENTS = (20, 50, 200)
 LENGTHS = (4, 8, 16, 32, 64, 128, 256, 512)
 DISTANCES = (1, 2, 4, 8, 16, 32, 64, 128)
+FAR = 4.0  # times the information at the longest length: what the state of the horizon can hold
 BLOCK = 2000  # documents scored at a time
 
 
@@ -333,6 +336,7 @@ def bipartite_quantities(
     """
     rows: dict[str, list[Any]] = {}
     settings = bipartite_settings(scenario)
+    far = FAR * float(exact_curve(scenario)[-1])
     for replicate in range(replicates):
         at = slice(replicate * documents, (replicate + 1) * documents)
         for curve in bipartite_curves(*as_records(scenario, sums, at), settings, seed=replicate):
@@ -346,16 +350,33 @@ def bipartite_quantities(
             rows.setdefault(f"{curve.name} A", []).append(
                 (fit.amplitude, fit.amplitude_error, *fit.amplitude_interval)
             )
+            if curve.name == "direct" and np.isfinite(fit.exponent):
+                rows.setdefault("direct horizon", []).append(
+                    log_horizon(ScalingLaw.from_fit(fit, scenario.name), far)
+                )
     truths = {"direct": exact_curve(scenario), "vclub": reference}
     found = {}
     for name, estimates in rows.items():
         curve_name, what = name.split()
         truth = truths[curve_name]
         if what != "points":
-            amplitude, exponent, _ = fit_power_law(scenario.lengths, truth)
-            truth = exponent if what == "β" else amplitude
+            (amplitude,), (exponent,), _ = fit_power_law(scenario.lengths, truth)
+            fitted = ScalingLaw(float(amplitude), float(exponent), scenario.name)
+            truth = {"β": exponent, "A": amplitude, "horizon": log_horizon(fitted, far)[0]}[what]
         found[name] = quantity(estimates, truth)
     return found
+
+
+def log_horizon(law: ScalingLaw, capacity: float) -> tuple[float, float, float, float]:
+    """Logarithm of the length at which a law fills a fixed state of so many nats: value, error, interval.
+
+    The error is that of the task: half the interval's width over 1.96. What lies beyond all lengths that are looked at
+    stands at their end.
+    """
+    state = history_state_size({"formula": "1"}, [1])
+    found = horizon(law, state, nats_per_element=capacity)
+    value, low, high = np.log(np.minimum([found.length, *found.interval], 1e36)).tolist()
+    return value, (high - low) / (2 * 1.96), low, high
 
 
 def loss_quantities(

@@ -72,6 +72,7 @@ class ScalingLaw:
         ratio: Total length over the left block's: the state that has to carry the information is that after
             L / ratio tokens.
         error: Standard error of β; that of `replicates`, or of the interval's width, when None.
+        clusters: Independent groups of documents behind the replicates; None for many. Few of them widen intervals.
     """
 
     amplitude: float
@@ -82,6 +83,7 @@ class ScalingLaw:
     replicates: Array | None = None
     ratio: float = 2.0
     error: float | None = None
+    clusters: int | None = None
 
     @classmethod
     def from_fit(cls, fit: Any, of: str, ratio: float = 2.0) -> ScalingLaw:
@@ -95,6 +97,7 @@ class ScalingLaw:
             np.asarray(fit.replicates, float),
             ratio,
             float(fit.exponent_error),
+            fit.clusters,
         )
 
     @property
@@ -103,8 +106,12 @@ class ScalingLaw:
         if self.exponent_interval is not None:
             return float(self.exponent_interval[0]), float(self.exponent_interval[1])
         if self.replicates is not None:
-            return _percentiles(_finite_rows(self.replicates)[:, 1])
+            return self.resampled(_finite_rows(self.replicates)[:, 1], self.exponent)
         return self.exponent, self.exponent
+
+    def resampled(self, replicates: Array, estimate: float) -> Interval:
+        """95 % interval of a quantity of the law from its value for each resample."""
+        return resampled_interval(replicates, estimate, self.clusters or _MANY_CLUSTERS)
 
     @property
     def exponent_error(self) -> float:
@@ -387,7 +394,8 @@ def horizon(
     if law.replicates is not None:
         rows = _finite_rows(law.replicates)
         crossings = _first_crossings(rows[:, 0], rows[:, 1], capacity, grid)
-        interval = _percentiles(crossings)
+        low, high = law.resampled(np.log(crossings), math.log(length))
+        interval = (math.exp(low), math.exp(high))
         never = float(np.isinf(crossings).mean()) if len(crossings) else math.nan
     elif law.exponent_interval is not None or law.amplitude_interval is not None:
         # Amplitude and exponent err in opposite directions; without resamples the corners are the safe statement.
@@ -707,14 +715,6 @@ def _require_law(law: ScalingLaw) -> None:
 
 def _finite_rows(replicates: Array) -> Array:
     return np.asarray(replicates[np.isfinite(replicates).all(axis=1)], float)
-
-
-def _percentiles(sample: Array) -> Interval:
-    """2.5 and 97.5 %; values of the sample itself, since between a number and infinity lies nothing."""
-    if len(sample) < 2:
-        return math.nan, math.nan
-    low, high = np.quantile(sample, [0.025, 0.975], method="inverted_cdf")
-    return float(low), float(high)
 
 
 def _slope(x: Array, y: Array, weights: Array) -> float:

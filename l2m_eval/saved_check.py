@@ -104,13 +104,8 @@ def law_of(results: Results, curve: str = "direct") -> ScalingLaw:
             "documents, or give another --reference"
         )
     error = saved.beta.standard_error
-    replicates = next(
-        (
-            c.fit.replicates
-            for c in results.recomputed_curves() or ()
-            if c.name == curve and c.estimate.clusters > 1
-        ),
-        None,
+    recomputed = next(
+        (c for c in results.recomputed_curves() or () if c.name == curve and c.estimate.clusters > 1), None
     )
     return ScalingLaw(
         saved.amplitude.value,
@@ -118,9 +113,10 @@ def law_of(results: Results, curve: str = "direct") -> ScalingLaw:
         of,
         exponent_interval=saved.beta.interval,
         amplitude_interval=saved.amplitude.interval,
-        replicates=replicates,
+        replicates=None if recomputed is None else recomputed.fit.replicates,
         ratio=float(saved.ratio),
         error=error if np.isfinite(error) else None,
+        clusters=None if recomputed is None else recomputed.estimate.clusters,
     )
 
 

@@ -33,6 +33,7 @@ class PowerLaw:
             for the number of clusters.
         method: ``"loglog"`` or ``"wls"``, see `fit_power_law`.
         points: Number of points the fit rests on.
+        clusters: Number of clusters of documents behind the intervals.
         not_positive: Lengths whose estimate is not positive, which have no logarithm.
         replicates: Amplitude and exponent of each resample, shape (resamples, 2).
     """
@@ -45,6 +46,7 @@ class PowerLaw:
     exponent_interval: tuple[float, float]
     method: str
     points: int
+    clusters: int
     not_positive: tuple[int, ...]
     replicates: Array
 
@@ -181,6 +183,7 @@ def power_law_with_interval(
         exponent_interval=intervals[1],
         method=used,
         points=len(x),
+        clusters=count,
         not_positive=tuple(int(length) for length, value in zip(x, curve, strict=True) if not value > 0),
         replicates=replicates,
     )
