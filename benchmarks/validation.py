@@ -370,8 +370,8 @@ def bipartite_quantities(
 def log_horizon(law: ScalingLaw, capacity: float) -> tuple[float, float, float, float]:
     """Logarithm of the length at which a law fills a fixed state of so many nats: value, error, interval.
 
-    The error is that of the task: half the interval's width over 1.96. What lies beyond all lengths that are looked at
-    stands at their end.
+    The error is that of the task: half the interval's width over 1.96. What lies beyond all lengths that are looked
+    at stands at their end.
     """
     state = history_state_size({"formula": "1"}, [1])
     found = horizon(law, state, nats_per_element=capacity)
