@@ -9,12 +9,13 @@ import glob
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from l2m_eval.errors import L2MError
+from l2m_eval.errors import L2MError, shown
 
 # A gz file may unpack to any size; text beyond this is refused rather than read until memory ends.
 LARGEST_TEXT_BYTES = 2 * 2**30
@@ -74,7 +75,8 @@ def read_files(files: list[Path], column: str) -> Iterator[Document]:
     """Documents of text files: a `.txt` is one, `.jsonl` lines and `.parquet` rows are one each; also `.gz`.
 
     Raises:
-        L2MError: unreadable, not UTF-8 (with the position), broken JSON (with the line), no such column.
+        L2MError: unreadable, not UTF-8 (with the position), broken JSON (with the line), no such column, or text
+            beyond `LARGEST_TEXT_BYTES` in one document.
     """
     for file in files:
         suffixes = [suffix.lower() for suffix in file.suffixes]
@@ -88,7 +90,7 @@ def read_files(files: list[Path], column: str) -> Iterator[Document]:
                     yield from _json_lines(file, stream, column)
                 else:
                     yield Document(file.name, _decode(file, _bounded(file, stream), "byte"))
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise L2MError(f"corpus: {file} cannot be read: {reason or type(error).__name__}") from error
 
@@ -103,14 +105,48 @@ def _bounded(file: Path, stream: BinaryIO) -> bytes:
 
 
 def _decode(file: Path, data: bytes, unit: str, line: int | None = None) -> str:
+    encoding = _wide_encoding(data)
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         place = f"line {line}, byte {error.start}" if line else f"{unit} {error.start}"
         raise L2MError(
             f"corpus: {file} is not UTF-8: 0x{data[error.start]:02x} at {place}; "
-            f"convert it, for example with iconv -f latin1 -t utf-8"
+            f"convert it, for example with iconv -f {encoding or 'latin1'} -t utf-8"
         ) from error
+    if encoding:
+        raise L2MError(
+            f"corpus: {file} is not UTF-8 but, by its zero bytes, {encoding}; "
+            f"convert it, for example with iconv -f {encoding} -t utf-8"
+        )
+    return text
+
+
+def _wide_encoding(data: bytes) -> str:
+    """The encoding of two or four bytes a character that text seems to be in; empty where it is none of them.
+
+    Without a mark at its beginning such text of Latin letters is valid UTF-8, every letter beside a NUL.
+    """
+    start = data[:4096]
+    if start.startswith((b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")):
+        return "utf-32"
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    if len(start) >= 16:
+        zeros = [start[place::4].count(0) / len(start[place::4]) > 0.9 for place in range(4)]
+        for pattern, name in _WIDE.items():
+            if zeros == list(pattern):
+                return name
+    return ""
+
+
+# Which of every four bytes are zero in Latin text.
+_WIDE = {
+    (False, True, False, True): "utf-16le",
+    (True, False, True, False): "utf-16be",
+    (False, True, True, True): "utf-32le",
+    (True, True, True, False): "utf-32be",
+}
 
 
 def _json_lines(file: Path, stream: BinaryIO, column: str) -> Iterator[Document]:
@@ -123,10 +159,12 @@ def _json_lines(file: Path, stream: BinaryIO, column: str) -> Iterator[Document]
             continue
         try:
             row = json.loads(_decode(file, line, "byte", number))
-        except (json.JSONDecodeError, RecursionError) as error:
+        except L2MError:
+            raise
+        except (ValueError, RecursionError) as error:  # also a whole number of thousands of digits
             raise L2MError(f"corpus: {file}, line {number} is not JSON: {error}") from error
         if not isinstance(row, dict) or not isinstance(row.get(column), str):
-            fields = sorted(row) if isinstance(row, dict) else type(row).__name__
+            fields = shown(sorted(row)) if isinstance(row, dict) else type(row).__name__
             raise L2MError(
                 f"corpus: {file}, line {number} has no text field {column!r} (fields: {fields}); set column"
             )
@@ -138,21 +176,24 @@ def _parquet_rows(file: Path, stream: BinaryIO, column: str, packed: bool) -> It
     import pyarrow.parquet
 
     source: Any = io.BytesIO(_bounded(file, stream)) if packed else stream
+    row = 0
     try:
         table = pyarrow.parquet.ParquetFile(source)
-    except pyarrow.ArrowInvalid as error:
-        raise L2MError(f"corpus: {file} is not a parquet file: {error}") from error
-    if column not in table.schema_arrow.names:
+        columns = table.schema_arrow.names
+        if column not in columns:
+            raise L2MError(f"corpus: {file} has no column {column!r} (columns: {shown(columns)}); set column")
+        for batch in table.iter_batches(batch_size=64, columns=[column]):
+            for value in batch.column(0).to_pylist():
+                if not isinstance(value, str):
+                    raise L2MError(f"corpus: {file}, row {row}: column {column!r} is not text; set column")
+                yield Document(f"{file.name}:{row}", value)
+                row += 1
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+        if isinstance(error, OSError):
+            raise
         raise L2MError(
-            f"corpus: {file} has no column {column!r} (columns: {table.schema_arrow.names}); set column"
-        )
-    row = 0
-    for batch in table.iter_batches(batch_size=64, columns=[column]):
-        for value in batch.column(0).to_pylist():
-            if not isinstance(value, str):
-                raise L2MError(f"corpus: {file}, row {row}: column {column!r} is not text; set column")
-            yield Document(f"{file.name}:{row}", value)
-            row += 1
+            f"corpus: {file} is not a parquet file that can be read (row {row}): {error}"
+        ) from error
 
 
 def _encodable(place: str, value: str) -> str:
@@ -198,6 +239,21 @@ def read_hub(dataset: HubDataset, seed: int) -> Iterator[Document]:
     row: Any = first
     while row is not None:
         label = row.get(dataset.name_column) if dataset.name_column else None
-        yield Document(str(label) if label else f"{dataset.path}:{number}", row[dataset.column] or "")
+        text = row.get(dataset.column)
+        if text is not None and not isinstance(text, str):
+            raise L2MError(
+                f"column: {dataset.column!r} of {dataset.path!r} holds {shown(text)} in row {number}, which is no text"
+            )
+        yield Document(
+            str(label) if label else f"{dataset.path}:{number}",
+            _encodable(f"{dataset.path}, row {number}", text or ""),
+        )
         number += 1
-        row = next(rows, None)
+        try:
+            row = next(rows, None)
+        except Exception as error:  # the connection may end at any row
+            reason = str(error).strip().split("\n")[0][:200]
+            raise L2MError(
+                f"corpus: the dataset {dataset.path!r} breaks off behind row {number - 1}: "
+                f"{type(error).__name__}: {reason}; run again (with --use_cache finished documents are kept)"
+            ) from error

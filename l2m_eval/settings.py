@@ -10,11 +10,12 @@ import dataclasses
 import difflib
 import logging
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
-from l2m_eval.errors import L2MError
+from l2m_eval.errors import L2MError, shown
 from l2m_eval.estimators.entropy import ESTIMATORS as ENTROPY_ESTIMATORS
 from l2m_eval.estimators.two_point import MARGINALS as PAIR_MARGINALS
 from l2m_eval.estimators.two_point import MOST_GROUPS, NULLS
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Reader = Callable[[str, Any], Any]
 
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,40}")  # Python reads no more than some thousand digits
 LARGEST_LENGTH = 2**26  # tokens; above it the setting is a typing error rather than a wish
 DEFAULT_POSITIONS = 8192
 DEFAULT_KL_POSITIONS = 2048
@@ -42,12 +44,14 @@ def setting(default: Any, read: Reader) -> Any:
 
 def integer(low: int, high: int = LARGEST_LENGTH) -> Reader:
     def read(name: str, value: Any) -> int:
-        if isinstance(value, str) and value.strip().lstrip("+-").isdigit():
+        if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value.strip()):
             value = int(value)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise L2MError(f"{name}: {value!r} is not accepted; give an integer from {low:,} to {high:,}")
+            raise L2MError(
+                f"{name}: {shown(value)} is not accepted; give an integer from {low:,} to {high:,}"
+            )
         return value
 
     return read
@@ -58,9 +62,9 @@ def choice(*accepted: str) -> Reader:
         if value is None and "none" in accepted:
             return "none"  # YAML writes none as null
         if value not in accepted:
-            near = difflib.get_close_matches(str(value), accepted, n=1)
+            near = difflib.get_close_matches(value[:100], accepted, n=1) if isinstance(value, str) else []
             hint = f" (nearest: {near[0]})" if near else ""
-            raise L2MError(f"{name}: {value!r} is not known{hint}; accepted: {', '.join(accepted)}")
+            raise L2MError(f"{name}: {shown(value)} is not known{hint}; accepted: {', '.join(accepted)}")
         return str(value)
 
     return read
@@ -70,7 +74,7 @@ def flag(name: str, value: Any) -> bool:
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     if not isinstance(value, bool):
-        raise L2MError(f"{name}: {value!r} is not accepted; give true or false")
+        raise L2MError(f"{name}: {shown(value)} is not accepted; give true or false")
     return value
 
 
@@ -83,10 +87,10 @@ def several(read_one: Reader) -> Reader:
         elif isinstance(value, (int, float)):
             value = [value]
         if not isinstance(value, Sequence) or len(value) == 0:
-            raise L2MError(f"{name}: {value!r} is not accepted; give a non-empty list")
+            raise L2MError(f"{name}: {shown(value)} is not accepted; give a non-empty list")
         items = [read_one(name, item) for item in value]
         if len(set(items)) < len(items):
-            raise L2MError(f"{name}: {list(value)!r} repeats a value; give each once")
+            raise L2MError(f"{name}: {shown(list(value))} repeats a value; give each once")
         return tuple(items)
 
     return read
@@ -104,16 +108,16 @@ def optional(read_one: Reader) -> Reader:
 def positive(name: str, value: Any) -> float:
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 < number < math.inf:
-        raise L2MError(f"{name}: {value!r} is not accepted; give a number above zero")
+        raise L2MError(f"{name}: {shown(value)} is not accepted; give a number above zero")
     return number
 
 
 def text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise L2MError(f"{name}: {value!r} is not accepted; give a non-empty string")
+        raise L2MError(f"{name}: {shown(value)} is not accepted; give a non-empty string")
     return value
 
 
@@ -124,7 +128,7 @@ def corpus_source(name: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, Sequence) and value and all(isinstance(item, str) and item for item in value):
         return tuple(value)
     raise L2MError(
-        f"{name}: {value!r} is not accepted; give pg19, wikipedia, process, hub:OWNER/NAME, or files of your "
+        f"{name}: {shown(value)} is not accepted; give pg19, wikipedia, process, hub:OWNER/NAME, or files of your "
         'own as a path, a glob or a list of them, for example --metadata \'{"corpus": "books/*.txt"}\''
     )
 
@@ -388,7 +392,7 @@ def read_settings(kind: type[T], metadata: Mapping[str, Any]) -> T:
             if near and key in _all_settings():  # of another task: both may be measured in one run
                 logger.warning("l2m-eval: %s is not a setting of this task, which has %s", key, near[0])
             elif near:
-                raise L2MError(f"{key}: unknown setting (value {value!r}); did you mean {near[0]}?")
+                raise L2MError(f"{key}: unknown setting (value {shown(value)}); did you mean {near[0]}?")
     if values.get("corpus") == (PROCESS,):
         from l2m_eval.processes import PROCESSES
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from l2m_eval.errors import L2MError
+from l2m_eval.errors import L2MError, shown
 from l2m_eval.history_state.state import STATED, HistoryState, LayerState
 
 # Sizes above this are not exact as floating-point numbers, and no state comes near it.
@@ -107,7 +107,7 @@ def parse_statement(statement: Mapping[str, Any]) -> StateStatement:
     """
     if not isinstance(statement, Mapping):
         raise L2MError(
-            f"state: {statement!r} is no statement; give a mapping with formula, table or constant"
+            f"state: {shown(statement)} is no statement; give a mapping with formula, table or constant"
         )
     given = [key for key in ("formula", "table", "constant") if statement.get(key) is not None]
     if len(given) != 1:
@@ -116,13 +116,15 @@ def parse_statement(statement: Mapping[str, Any]) -> StateStatement:
     bits = _number("bits", statement.get("bits", 16))
     if not 0 < bits <= 128:
         raise L2MError(
-            f"bits: {statement['bits']!r} is no precision; give the bits of an element, above 0 up to 128"
+            f"bits: {shown(statement['bits'])} is no precision; give the bits of an element, above 0 up to 128"
         )
     others = {str(key): value for key, value in statement.items() if key not in _SETTINGS}
     name = str(statement.get("name") or "stated")
     formula = statement["formula"] if given == ["formula"] else None
     if formula is None and others:
-        raise L2MError(f"state: unknown entry {next(iter(others))!r}; accepted beside {given[0]}: bits, name")
+        raise L2MError(
+            f"state: unknown entry {shown(next(iter(others)))}; accepted beside {given[0]}: bits, name"
+        )
     if formula is not None:
         return StateStatement(*_checked_formula(formula, others), (), None, bits, name)
     if given == ["constant"]:
@@ -206,7 +208,7 @@ def _saturation(stated: StateStatement, probes: dict[int, int]) -> int | None:
 
 def _checked_formula(formula: Any, constants: dict[str, Any]) -> tuple[str, tuple[tuple[str, float], ...]]:
     if not isinstance(formula, str) or not formula.strip():
-        raise L2MError(f"formula: {formula!r} is no formula; give an expression of {_ACCEPTED}")
+        raise L2MError(f"formula: {shown(formula)} is no formula; give an expression of {_ACCEPTED}")
     values = {}
     for name, value in constants.items():
         if name == "L" or not name.isidentifier() or name in FUNCTIONS:
@@ -229,7 +231,7 @@ def _checked_formula(formula: Any, constants: dict[str, Any]) -> tuple[str, tupl
 def _checked_table(table: Any) -> tuple[tuple[int, int], ...]:
     if not isinstance(table, Mapping) or not table:
         raise L2MError(
-            f"table: {table!r} is no table; give a mapping of lengths to elements, for example {{1024: 65536}}"
+            f"table: {shown(table)} is no table; give a mapping of lengths to elements, for example {{1024: 65536}}"
         )
     rows = {}
     for key, value in table.items():
@@ -237,7 +239,7 @@ def _checked_table(table: Any) -> tuple[tuple[int, int], ...]:
         length = _whole("table", int(key) if digits else key)
         if not 0 < length <= FARTHEST or length in rows:
             raise L2MError(
-                f"table: length {key!r} is given twice or out of range; give whole numbers from 1 to 2^40, once"
+                f"table: length {shown(key)} is given twice or out of range; give whole numbers from 1 to 2^40, once"
             )
         rows[length] = _whole(f"table at {length}", value)
     return tuple(sorted(rows.items()))
@@ -247,23 +249,23 @@ def _checked_lengths(lengths: Sequence[int]) -> tuple[int, ...]:
     values = {_whole("lengths", value) for value in np.atleast_1d(np.asarray(lengths)).ravel().tolist()}
     if not values or min(values) < 1 or max(values) > FARTHEST:
         raise L2MError(
-            f"lengths: {sorted(values)!r} are no numbers of tokens; give whole numbers from 1 to 2^40"
+            f"lengths: {shown(sorted(values))} are no numbers of tokens; give whole numbers from 1 to 2^40"
         )
     return tuple(sorted(values))
 
 
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise L2MError(f"{name}: {value!r} is no number; give a finite number")
+        raise L2MError(f"{name}: {shown(value)} is no number; give a finite number")
     if abs(value) > LARGEST_SIZE or not math.isfinite(value):
-        raise L2MError(f"{name}: {str(value)[:40]} is out of range; give a finite number up to 2^53")
+        raise L2MError(f"{name}: {shown(value)} is out of range; give a finite number up to 2^53")
     return value
 
 
 def _whole(name: str, value: Any) -> int:
     number = _number(name, value)
     if number < 0 or number != int(number):
-        raise L2MError(f"{name}: {value!r} is no size; give a whole number from 0 to 2^53")
+        raise L2MError(f"{name}: {shown(value)} is no size; give a whole number from 0 to 2^53")
     return int(number)
 
 

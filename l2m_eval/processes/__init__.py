@@ -6,7 +6,7 @@ import difflib
 from dataclasses import fields
 from typing import Any
 
-from l2m_eval.errors import L2MError
+from l2m_eval.errors import L2MError, shown
 from l2m_eval.processes.base import MonteCarlo, Process, TokenProcess, ValueProcess
 from l2m_eval.processes.copy import Copy
 from l2m_eval.processes.gaussian import Gaussian
@@ -61,18 +61,18 @@ def make_process(name: str, **settings: Any) -> Process:
     """
     if not isinstance(name, str) or name not in PROCESSES:
         raise L2MError(
-            f"process: {name!r} is not known{_nearest(name, PROCESSES)}; accepted: {', '.join(PROCESSES)}"
+            f"process: {shown(name)} is not known{_nearest(name, PROCESSES)}; accepted: {', '.join(PROCESSES)}"
         )
     accepted = [field.name for field in fields(PROCESSES[name])]  # type: ignore[arg-type]
     for key, value in settings.items():
         if key not in accepted:
             raise L2MError(
-                f"{key}: unknown setting of process {name} (value {value!r}){_nearest(key, accepted)}; "
+                f"{key}: unknown setting of process {name} (value {shown(value)}){_nearest(key, accepted)}; "
                 f"accepted: {', '.join(accepted)}"
             )
     return PROCESSES[name](**settings)
 
 
 def _nearest(name: Any, accepted: Any) -> str:
-    near = difflib.get_close_matches(str(name), list(accepted), n=2)
+    near = difflib.get_close_matches(str(name)[:100], list(accepted), n=2)
     return f" (nearest: {', '.join(near)})" if near else ""

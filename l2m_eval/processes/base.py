@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlog1py
 
-from l2m_eval.errors import L2MError
+from l2m_eval.errors import L2MError, shown
 
 Tokens = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -260,14 +260,14 @@ def number(
     def read(name: str, value: Any) -> float:
         try:
             number = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         above = number >= low if low_included else number > low
         below = number <= high if high_included else number < high
         if not (above and below):
             raise L2MError(
-                f"{name}: {value!r} is not accepted; give a number {'from' if low_included else 'above'} {low:g} "
-                f"{'to' if high_included else 'and below'} {high:g}"
+                f"{name}: {shown(value)} is not accepted; give a number {'from' if low_included else 'above'} "
+                f"{low:g} {'to' if high_included else 'and below'} {high:g}"
             )
         return number
 
