@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 CPU_TOKENS = 8192
 # Share of the free memory that a batch may be expected to take.
 _SHARE = 0.7
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 class TokenBudget:
@@ -81,12 +83,44 @@ def _used_and_free(device: torch.device) -> tuple[int, int]:
     if device.type == "cpu":
         import psutil  # type: ignore[import-untyped]
 
-        return psutil.Process().memory_info().rss, psutil.virtual_memory().available
+        free = min(psutil.virtual_memory().available, left_by_the_container())
+        return psutil.Process().memory_info().rss, int(free)
     module = _device_module(device)
     if not hasattr(module, "mem_get_info"):
         return 0, 0  # nothing is known, so nothing grows
     used = module.memory_allocated(device)
     return used, module.mem_get_info(device)[0] + module.memory_reserved(device) - used
+
+
+def left_by_the_container(groups: Path = Path("/proc/self/cgroup"), root: Path = _CGROUPS) -> float:
+    """Bytes that the process' control group, and every one above it, may still take: inf where none is limited.
+
+    A container sees the memory of its host, and is killed without an error at its own limit. Files in the cache that
+    nobody uses count as free. Source: https://docs.kernel.org/admin-guide/cgroup-v2.html (v1 likewise).
+    """
+    with contextlib.suppress(OSError):
+        for line in groups.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers == "":
+                top, names = root, ("memory.max", "memory.current", "inactive_file")
+            elif "memory" in controllers.split(","):
+                top = root / "memory"
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            else:
+                continue
+            folder = top / path.strip("/")
+            above = [parent for parent in folder.parents if parent.is_relative_to(top)]
+            return min(_left_in_group(group, *names) for group in (folder, *above))
+    return math.inf
+
+
+def _left_in_group(group: Path, limit: str, used: str, unused_files: str) -> float:
+    try:
+        most = float((group / limit).read_text().strip().replace("max", "inf"))
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return most - float((group / used).read_text()) + float(stat.get(unused_files, 0))
+    except (OSError, ValueError):
+        return math.inf  # the group has no such files, as the topmost one has none
 
 
 def _reset_peak(device: torch.device) -> None:
