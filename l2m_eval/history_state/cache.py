@@ -135,6 +135,8 @@ def _filled(owner: Any) -> float:
     """The filled fraction of a preallocated layer; 1 for any other."""
     allocated = getattr(owner, "max_cache_len", None)
     used = getattr(owner, "cumulative_length", None)
+    if used is None and hasattr(owner, "get_seq_length"):
+        used = owner.get_seq_length()  # transformers 4 keeps no count
     if not allocated or used is None:
         return 1.0
     return min(int(used), int(allocated)) / int(allocated)

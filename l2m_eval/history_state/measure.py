@@ -301,7 +301,7 @@ def _meta_run(model: Any, dtype: torch.dtype, width: int, dtype_name: str, name:
     own = str(dtype).removeprefix("torch.")
 
     def run(length: int) -> tuple[tuple[StateTensor, ...], tuple[int, ...]]:
-        with _ShapesOnly(), _quiet():
+        with _ShapesOnly(), _without_autocast(), _quiet():
             tensors, windows = _forward(model, length, "meta", None, name)
         counted = tuple(
             StateTensor(t.layer, t.kind, t.elements, t.elements * width, dtype_name) if t.dtype == own else t
@@ -591,6 +591,24 @@ def _first_line(error: BaseException | None) -> str:
 
 def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(f"{n:,}" for n in numbers)
+
+
+@contextlib.contextmanager
+def _without_autocast() -> Iterator[None]:
+    """With nothing in place of ``torch.autocast("meta", ...)``, which torch refuses to make.
+
+    transformers 4 switches automatic types off around rotary positions on whatever device they are computed.
+    """
+    autocast: Any = torch.autocast
+
+    def nothing_on_meta(device_type: str, *args: Any, **kwargs: Any) -> Any:
+        return contextlib.nullcontext() if device_type == "meta" else autocast(device_type, *args, **kwargs)
+
+    torch.autocast = nothing_on_meta  # type: ignore[assignment, misc]
+    try:
+        yield
+    finally:
+        torch.autocast = autocast  # type: ignore[misc]
 
 
 @contextlib.contextmanager

@@ -8,13 +8,28 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from transformers.cache_utils import DynamicCache, Fp8QuantizedLayer, StaticCache
+from transformers.cache_utils import DynamicCache, StaticCache
 
 from l2m_eval.errors import L2MError
 from l2m_eval.history_state import history_state_size, measure, state_growth
 from l2m_eval.history_state.cache import read_cache, returned_state
 
 LENGTHS = (1, 4, 8, 32)
+# What transformers 4 does otherwise; each such case ends in one line, or in the size that it really keeps there.
+OTHERWISE_IN_TRANSFORMERS_4 = {
+    "deepseek_v3": "it keeps the expanded keys and values, not the latent",
+    "jamba": "without compiled kernels it does not run",
+    "falcon_h1": "it makes no cache of its own",
+    "lfm2": "it allocates convolution states for the attention layers too",
+    "gpt2": "its mask has the configured number of positions",
+}
+
+
+def skip_where_transformers_4_differs(family):
+    if transformers.__version__.startswith("4.") and family in OTHERWISE_IN_TRANSFORMERS_4:
+        pytest.skip(
+            f"{family} in transformers {transformers.__version__}: {OTHERWISE_IN_TRANSFORMERS_4[family]}"
+        )
 
 
 @pytest.fixture
@@ -76,6 +91,7 @@ FAMILIES = (
 
 @pytest.mark.parametrize("family", FAMILIES.split())
 def test_main_families_follow_their_closed_form(tiny, family, monkeypatch):
+    skip_where_transformers_4_differs(family)
     monkeypatch.setattr(measure, "OPERATION_BUDGET", 8_000)  # the models are tiny
     config = tiny.tiny_config(family)
     state = history_state_size(config, LENGTHS)
@@ -95,6 +111,7 @@ def test_llama_405b_is_exact_and_needs_no_weights():
 
 
 def test_deepseek_v3_keeps_one_latent_of_576_per_token_and_layer():
+    skip_where_transformers_4_differs("deepseek_v3")
     state = history_state_size(transformers.DeepseekV3Config(), [1, 2048])
     assert state.kinds == ("compressed latent",)
     assert state.total.tolist() == [61 * 576, 61 * 576 * 2048]
@@ -156,9 +173,13 @@ def test_offloaded_and_preallocated_caches_hold_as_much_as_any(llama):
 
 
 def test_a_quantised_cache_has_as_many_elements_in_fewer_bits(llama):
+    eight_bit_floats = getattr(transformers.cache_utils, "Fp8QuantizedLayer", None)
+    if eight_bit_floats is None:
+        pytest.skip(f"transformers {transformers.__version__} has no cache layer of 8-bit floats")
+
     def quantised():
         cache = DynamicCache()
-        cache.layer_class_to_replicate = Fp8QuantizedLayer
+        cache.layer_class_to_replicate = eight_bit_floats
         return cache
 
     plain = history_state_size(llama, LENGTHS)
@@ -186,6 +207,7 @@ def test_the_model_is_left_in_the_mode_it_was_in(llama):
 
 
 def test_a_loaded_model_answers_for_lengths_beyond_its_positions(tiny):
+    skip_where_transformers_4_differs("gpt2")
     model = tiny.tiny_model("gpt2")  # 512 learned positions
     state = history_state_size(model, [16, 4096])
     assert state.source == "measured on the model's own cache"
