@@ -201,6 +201,12 @@ def _device(model: Any) -> str:
 
 def save_for_the_harness(model: Any, process: TokenProcess, folder: Path) -> None:
     """Save a model with the process' words as its tokenizer: `--model hf --model_args pretrained=FOLDER` reads it."""
+    model.save_pretrained(folder)
+    save_tokenizer(process, folder)
+
+
+def save_tokenizer(process: TokenProcess, folder: Path) -> None:
+    """The process' words as a tokenizer of transformers, which models and API clients load from a folder."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -212,7 +218,6 @@ def save_for_the_harness(model: Any, process: TokenProcess, folder: Path) -> Non
     }
     tokenizer = Tokenizer(models.WordLevel(vocabulary))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    model.save_pretrained(folder)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=words.bos_token, eos_token=words.bos_token
     ).save_pretrained(folder)

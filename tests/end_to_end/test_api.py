@@ -2,6 +2,7 @@
 
 import json
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -17,12 +18,12 @@ TASK = "l2m_bipartite_text"
 METADATA = {"documents": 4, "lengths": [4, 8, 16, 32]}
 
 
-@pytest.fixture(scope="module")
-def server(tiny_llama):
-    """Scores prompts of token ids with the tiny model; the answer has the shape that OpenAI documents."""
-    from transformers import AutoModelForCausalLM
+@contextmanager
+def completions_server(log_probs_after):
+    """Scores prompts of token ids; the answer has the shape that OpenAI documents.
 
-    model = AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=torch.float32).eval()
+    log_probs_after: From a prompt to log q over the vocabulary after each of its tokens, (tokens, vocabulary).
+    """
     lock = threading.Lock()
 
     class Completions(BaseHTTPRequestHandler):
@@ -42,10 +43,9 @@ def server(tiny_llama):
             Completions.prompts_seen += len(prompts)
             choices = []
             for index, prompt in enumerate(prompts):
-                with lock, torch.no_grad():
-                    logits = model(torch.tensor([prompt])).logits[0].double()
-                log_probs = torch.log_softmax(logits, -1)
-                best = log_probs.max(-1).values.tolist()
+                with lock:
+                    log_probs = log_probs_after(prompt)
+                best = log_probs.max(-1).tolist()
                 greedy = int(log_probs[-1].argmax())
                 own = [None] + [log_probs[t - 1, prompt[t]].item() for t in range(1, len(prompt))]
                 choices.append(
@@ -76,6 +76,21 @@ def server(tiny_llama):
     Completions.url = f"http://127.0.0.1:{http.server_port}/v1/completions"
     yield Completions
     http.shutdown()
+
+
+@pytest.fixture(scope="module")
+def server(tiny_llama):
+    """With the tiny model behind it."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=torch.float32).eval()
+
+    def log_probs_after(prompt):
+        with torch.no_grad():
+            return torch.log_softmax(model(torch.tensor([prompt])).logits[0].double(), -1).numpy()
+
+    with completions_server(log_probs_after) as made:
+        yield made
 
 
 @pytest.fixture
@@ -205,6 +220,42 @@ def test_an_api_gives_the_curve_of_the_model_behind_it(lm_eval, server, tiny_lla
     for name, value in theirs.items():
         if "_mi@" in name and not name.endswith("_stderr_stderr"):
             assert ours[name] == pytest.approx(value, abs=1e-3), name
+
+
+def test_a_known_process_behind_an_api_is_measured_as_the_oracle_is(lm_eval, tmp_path):
+    """Every next-token distribution is the process' own, so the numbers are those of `l2m-oracle`."""
+    from l2m_eval.experiments.synthetic import save_tokenizer
+    from l2m_eval.processes import SantaFe
+
+    process = SantaFe(facts=64, flip_rate=0.1)
+    save_tokenizer(process, tmp_path)
+
+    def log_probs_after(prompt):
+        assert prompt[0] == process.vocabulary_size  # the start of a stationary stream
+        return process.predictions(np.array([[*prompt[1:], 0]]))[0]
+
+    metadata = {"facts": 64, "documents": 6, "lengths": [8, 16, 32], "length": 32}
+    tasks = ["l2m_bipartite_process", "l2m_position_nll_process", "l2m_two_point_process"]
+    chosen = ("--tasks", ",".join(tasks), "--seed", "7")
+    with completions_server(log_probs_after) as server:
+        api = lm_eval(
+            "--model", "local-completions",
+            "--model_args", f"model=known,tokenizer={tmp_path},base_url={server.url},num_concurrent=2,max_length=65",
+            "--batch_size", "4", *chosen, metadata=metadata,
+        )  # fmt: skip
+    assert api.code == 0, api.stderr
+    oracle = lm_eval(
+        "--model", "l2m-oracle", "--model_args", "process=santa_fe,facts=64,flip_rate=0.1,max_length=65",
+        *chosen, metadata=metadata,
+    )  # fmt: skip
+    for task in tasks:
+        ours, theirs = api.metrics(task), oracle.metrics(task)
+        compared = [name for name, value in theirs.items() if isinstance(value, float) and "@" in name]
+        assert len(compared) > 5
+        for name in compared:
+            assert ours[name] == pytest.approx(theirs[name], abs=1e-6, nan_ok=True), (
+                name
+            )  # sums in another order
 
 
 def test_a_length_that_the_api_would_truncate_is_refused(lm_eval, server, tiny_llama, text_folder):
