@@ -255,6 +255,8 @@ class MeasurementTask(Task):
         """
         config: dict[str, Any] = super().dump_config()
         config["l2m"] = self._results
+        # The harness' logger for Weights & Biases goes through this list for every task whose samples are logged.
+        config.setdefault("metric_list", [])
         return config
 
 
