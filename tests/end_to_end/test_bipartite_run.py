@@ -209,28 +209,6 @@ def test_default_lengths_are_capped_by_the_context_with_a_note(hf):
     assert "lengths up to 128 fit the model's context" in run.stderr
 
 
-def test_it_runs_beside_a_task_of_the_harness(hf, tmp_path):
-    (tmp_path / "stock.jsonl").write_text('{"page": "some text to score"}\n{"page": "and some more"}\n')
-    (tmp_path / "stock.yaml").write_text(
-        "task: stock_perplexity\ndataset_path: json\n"
-        f"dataset_kwargs:\n  data_files:\n    test: {tmp_path}/stock.jsonl\n"
-        "test_split: test\noutput_type: loglikelihood_rolling\n"
-        'doc_to_text: ""\ndoc_to_target: "{{page}}"\n'
-        "metric_list:\n  - metric: byte_perplexity\n"
-    )
-    run = hf("--include_path", str(tmp_path), task=f"{TASK},stock_perplexity")
-    assert run.code == 0, run.stderr
-    assert run.metrics("stock_perplexity")["byte_perplexity"] > 1
-    assert "direct_mi@0064" in run.metrics(TASK)
-
-
-@pytest.mark.parametrize("flags", [["--predict_only", "--log_samples"], ["--write_out"], ["--show_config"],
-                                   ["--cache_requests", "true"]])  # fmt: skip
-def test_flags_of_the_harness_do_not_break_it(hf, flags):
-    run = hf("--limit", "4", *flags)
-    assert run.code == 0, run.stderr
-
-
 @pytest.mark.parametrize(
     ("metadata", "says"),
     [
