@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from lm_eval.api.instance import Instance
 
 from l2m_eval.corpora import Chunk
 from l2m_eval.errors import L2MError
 from l2m_eval.scoring.tokens import Encoder
 from l2m_eval.settings import GeneratedSettings
+
+if TYPE_CHECKING:
+    import torch
+
+# Tells the random numbers of samples from others that start from the same seed.
+_DRAWS = 0x67656E
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,8 @@ def sample_requests(lm: Any, requests: Sequence[SampleRequest]) -> list[str]:
 
 
 def _sampled_texts(lm: Any, requests: Sequence[SampleRequest], prefix: int) -> list[str]:
+    if _generates_as_transformers_does(lm):
+        return _texts_of_own_draws(lm, requests, prefix)
     kinds = {kind.__name__ for kind in type(lm).__mro__}
     context = _prefix_text(lm, prefix)
     instances = []
@@ -98,6 +108,98 @@ def _sampled_texts(lm: Any, requests: Sequence[SampleRequest], prefix: int) -> l
 
         torch.manual_seed(requests[0].seed + requests[0].number)
     return list(lm.generate_until(instances))
+
+
+def _generates_as_transformers_does(lm: Any) -> bool:
+    """Whether `lm` is the harness' HFLM, or what derives from it and generates as it does."""
+    from lm_eval.models.huggingface import HFLM
+
+    return isinstance(lm, HFLM) and type(lm)._model_generate is HFLM._model_generate
+
+
+def _texts_of_own_draws(lm: Any, requests: Sequence[SampleRequest], prefix: int) -> list[str]:
+    """Texts that depend on the seed and their number alone: not on the batch, the process or the other texts."""
+    import torch
+    from tqdm import tqdm
+
+    length = requests[0].settings.length
+    at_once = lm._detect_batch_size() if lm.batch_size == "auto" else int(lm.batch_size)
+    texts = []
+    with (
+        _plain_generation(lm) as stops,
+        tqdm(total=len(requests), desc="Sampling", disable=lm.rank != 0, leave=False) as bar,
+    ):
+        for start in range(0, len(requests), at_once):
+            batch = requests[start : start + at_once]
+            context = torch.full((len(batch), 1), prefix, dtype=torch.long, device=lm.device)
+            draws = [
+                np.random.default_rng([request.seed, request.number, _DRAWS]).random(length)
+                for request in batch
+            ]
+            sampled = lm._model_generate(
+                context=context,
+                max_length=1 + length,
+                stop=[],
+                attention_mask=torch.ones_like(context),
+                do_sample=False,
+                temperature=0.0,
+                logits_processor=[_OwnDraws(np.array(draws))],
+            )
+            for ids in sampled[:, 1:].tolist():
+                end = next((place for place, token in enumerate(ids) if token in stops), len(ids))
+                texts.append(lm.tok_decode(ids[:end]))
+            bar.update(len(batch))
+    return texts
+
+
+@contextmanager
+def _plain_generation(lm: Any) -> Iterator[set[int]]:
+    """The model without its generation settings, where penalties and cuts of the distribution may stand.
+
+    Yields:
+        Ids of the tokens that end a text.
+    """
+    from transformers import GenerationConfig
+
+    from l2m_eval.scoring.huggingface import _causal_model
+
+    own = lm.model.generation_config
+    ends = own.eos_token_id
+    stops = {lm.eot_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+    plain = GenerationConfig(
+        bos_token_id=own.bos_token_id, eos_token_id=sorted(stops) or None, pad_token_id=own.pad_token_id
+    )
+    models = (lm.model, _causal_model(lm))  # an adapter's wrapper, and the model in it
+    for model in models:
+        model.generation_config = plain
+    try:
+        yield stops
+    finally:
+        for model in models:
+            model.generation_config = own
+
+
+class _OwnDraws:
+    """Leaves each row of a batch one next token, drawn with that row's own random numbers.
+
+    The draw is by the inverse of the cumulative distribution, (rows, steps) uniform numbers in all, so that it is
+    the same on every device up to rounding.
+    """
+
+    def __init__(self, uniform: np.ndarray):
+        self._uniform = uniform
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """(B, 1 + step), (B, V) -> (B, V): 0 at the drawn token, minus infinity elsewhere."""
+        import torch
+
+        step = input_ids.shape[1] - 1
+        logits = scores.cpu() if scores.device.type == "mps" else scores  # which has no float64
+        cumulative = logits.double().softmax(-1).cumsum(-1)  # (B, V)
+        uniform = torch.from_numpy(self._uniform[:, step, None]).to(cumulative.device)  # (B, 1)
+        drawn = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
+        drawn = drawn.clamp(max=scores.shape[1] - 1).to(scores.device)
+        return torch.full_like(scores, -torch.inf).scatter_(1, drawn, 0.0)
 
 
 def _prefix_text(lm: Any, prefix: int) -> str:

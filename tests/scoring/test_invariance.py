@@ -16,8 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lm_eval.models.huggingface import HFLM
 
+from l2m_eval.corpora import Chunk
 from l2m_eval.scoring import huggingface, score_requests
 from l2m_eval.scoring.huggingface import HuggingFaceScorer
+from l2m_eval.scoring.sampling import SampleRequest, _OwnDraws, sample_requests
+from l2m_eval.settings import GeneratedSettings, read_settings
 from l2m_eval.windows import Window
 
 VOCABULARY = 320
@@ -340,3 +343,67 @@ def test_autocast_keeps_the_log_softmax_in_float32(family, loaded):
     assert scores(lm, [every_token(ids[0, :1].numpy(), target)]) == pytest.approx(
         upcast.numpy(), abs=SAME_ARITHMETIC
     )
+
+
+SAMPLED = read_settings(GeneratedSettings, {"corpus": "unread.txt", "length": 24, "distances": [1]})
+BESIDE = Chunk("unread.txt", 0, 0, 0, "Words enough for two dozen tokens of any tokenizer. " * 8, 400)
+
+
+def samples(lm, numbers, seed=1, batch_size=3):
+    """Token ids of the model's texts of these numbers."""
+    lm.batch_size_per_gpu = batch_size
+    try:
+        answers = sample_requests(lm, [SampleRequest(SAMPLED, BESIDE, number, seed) for number in numbers])
+    finally:
+        lm.batch_size_per_gpu = 4
+    return [json.loads(answer)["generated"] for answer in answers]
+
+
+def test_a_sample_depends_on_the_seed_and_its_number_alone(lm):
+    """Not on the batch, the share of a process, `--limit`, or the state of torch's generator."""
+    torch.manual_seed(0)
+    all_seven = samples(lm, range(7))
+    assert len({tuple(ids) for ids in all_seven}) == 7
+    torch.manual_seed(99)
+    for batch_size in (1, 4, 7):
+        assert samples(lm, range(7), batch_size=batch_size) == all_seven
+    assert samples(lm, range(1, 7, 2)) == all_seven[1::2]
+    assert samples(lm, range(3)) == all_seven[:3]
+    assert samples(lm, range(7), seed=2) != all_seven
+
+
+def test_a_models_generation_settings_do_not_bend_its_samples(lm):
+    """Penalties and cuts that a model ships with are for chatting; the text measured is its distribution's."""
+    plain = samples(lm, range(3))
+    given = lm.model.generation_config
+    before = (given.repetition_penalty, given.do_sample, given.top_k, given.suppress_tokens)
+    given.repetition_penalty, given.do_sample, given.top_k = 5.0, True, 2
+    given.suppress_tokens = [plain[0][0]]
+    try:
+        assert samples(lm, range(3)) == plain
+        assert lm.model.generation_config is given  # and are the model's again
+    finally:
+        given.repetition_penalty, given.do_sample, given.top_k, given.suppress_tokens = before
+
+
+def test_a_sample_ends_where_the_model_ends_it(lm, monkeypatch):
+    decode, decoded = lm.tok_decode, []
+    monkeypatch.setattr(lm, "tok_decode", lambda ids: decoded.append(ids) or decode(ids))
+    samples(lm, [0, 1])
+    one, other = decoded
+    end = one[-1]
+    monkeypatch.setattr(lm.model.generation_config, "eos_token_id", [1, end])
+    decoded.clear()
+    samples(lm, [0, 1])
+    assert decoded == [ids[: ids.index(end)] if end in ids else ids for ids in (one, other)]
+    assert len(decoded[0]) < len(one)
+
+
+def test_draws_follow_the_models_distribution():
+    """Uniform numbers on a grid of n: every token is drawn n · p times, give or take the one at either end."""
+    logits = 2 * torch.randn((1, 50), generator=torch.Generator().manual_seed(0))
+    n = 10_000
+    draws = _OwnDraws(((np.arange(n) + 0.5) / n)[:, None])
+    chosen = draws(torch.zeros((n, 1), dtype=torch.long), logits.expand(n, -1)).argmax(-1)
+    expected = n * logits.double().softmax(-1)[0]
+    assert (torch.bincount(chosen, minlength=50) - expected).abs().max() <= 1
