@@ -242,7 +242,7 @@ def read_hub(dataset: HubDataset, seed: int) -> Iterator[Document]:
         text = row.get(dataset.column)
         if text is not None and not isinstance(text, str):
             raise L2MError(
-                f"column: {dataset.column!r} of {dataset.path!r} holds {shown(text)} in row {number}, which is no text"
+                f"column: {dataset.column!r} of {dataset.path!r} holds {shown(text)} in row {number}, no text"
             )
         yield Document(
             str(label) if label else f"{dataset.path}:{number}",

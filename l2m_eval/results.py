@@ -10,7 +10,8 @@ from __future__ import annotations
 import glob
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
@@ -170,7 +171,8 @@ class Results:
     @property
     def seed(self) -> int | None:
         """The sample's seed."""
-        return self.settings.get("seed")
+        seed = self.settings.get("seed")
+        return seed if isinstance(seed, int) and seed >= 0 else None
 
     @property
     def corpus(self) -> str:
@@ -207,9 +209,10 @@ class Results:
             return None
         from l2m_eval.measurements.bipartite import bipartite_curves
 
-        return bipartite_curves(
-            self.documents.records, self.documents.docs, self._task_settings, self.seed or 0
-        )
+        with _as_written(self.documents.path):
+            return bipartite_curves(
+                self.documents.records, self.documents.docs, self._task_settings, self.seed or 0
+            )
 
     def bipartite_terms(self, name: str) -> tuple[Array, list[Any]] | None:
         """Each document's term of a curve, (documents, n), and the documents' clusters; None without records."""
@@ -219,10 +222,11 @@ class Results:
 
         curve, settings = self.curve(name), self._task_settings
         docs, records = self.documents.docs, self.documents.records
-        columns = [i for i, cell in enumerate(records[0]["cells"]) if cell[0] == curve.ratio]
-        shared = curve.estimator == "vclub" or settings.marginal == "independent"
-        terms = document_terms(records, docs, settings)[curve.estimator][:, columns]
-        return terms, [doc["group" if shared else "source"] for doc in docs]
+        with _as_written(self.documents.path):
+            columns = [i for i, cell in enumerate(records[0]["cells"]) if cell[0] == curve.ratio]
+            shared = curve.estimator == "vclub" or settings.marginal == "independent"
+            terms = document_terms(records, docs, settings)[curve.estimator][:, columns]
+            return terms, [doc["group" if shared else "source"] for doc in docs]
 
     @cached_property
     def _task_settings(self) -> Any:
@@ -355,7 +359,7 @@ def _read_json(file: Path, searched: bool) -> dict[str, Any] | None:
         raise L2MError(f"results: {str(file)!r} cannot be read ({error}); {_ACCEPTED}") from error
     try:
         data = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a whole number of thousands of digits
         if searched and not file.name.startswith("results"):
             return None
         where, message = "", str(error)
@@ -377,13 +381,36 @@ def _read_json(file: Path, searched: bool) -> dict[str, Any] | None:
 
 
 def _tasks_of(file: Path, data: Mapping[str, Any], documents: bool) -> list[Results] | None:
+    """The tasks of ours in one file.
+
+    Raises:
+        L2MError: also for whatever is not shaped as the tasks write it, since a file may hold anything.
+    """
+    with _as_written(file):
+        return _read_tasks(file, data, documents)
+
+
+@contextmanager
+def _as_written(file: Path) -> Iterator[None]:
+    """Say in one line of ours that a file is not as the tasks write it, whatever it was that showed it."""
+    try:
+        yield
+    except L2MError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, OSError) as error:
+        raise L2MError(
+            f"results: {str(file)!r} is not as the tasks write it ({type(error).__name__}: {error}); measure again"
+        ) from error
+
+
+def _read_tasks(file: Path, data: Mapping[str, Any], documents: bool) -> list[Results] | None:
     run = _run_of(file, data)
     ours = []
     for task, config in data["configs"].items():
         if not isinstance(config, Mapping):
             continue
         block = config.get("l2m")
-        if not block and str(config.get("output_type")).startswith(OUR_REQUESTS):
+        if (block is None or block == {}) and str(config.get("output_type")).startswith(OUR_REQUESTS):
             raise L2MError(
                 f"results: {str(file)!r} holds no curve of {task} (a run with --predict_only, or one that failed); "
                 "measure again"

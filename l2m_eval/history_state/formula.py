@@ -246,7 +246,11 @@ def _checked_table(table: Any) -> tuple[tuple[int, int], ...]:
 
 
 def _checked_lengths(lengths: Sequence[int]) -> tuple[int, ...]:
-    values = {_whole("lengths", value) for value in np.atleast_1d(np.asarray(lengths)).ravel().tolist()}
+    try:
+        given = np.atleast_1d(np.asarray(lengths)).ravel().tolist()
+    except (ValueError, OverflowError) as error:
+        raise L2MError(f"lengths: {shown(lengths)} are no numbers of tokens; give whole numbers") from error
+    values = {_whole("lengths", value) for value in given}
     if not values or min(values) < 1 or max(values) > FARTHEST:
         raise L2MError(
             f"lengths: {shown(sorted(values))} are no numbers of tokens; give whole numbers from 1 to 2^40"

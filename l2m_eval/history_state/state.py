@@ -170,7 +170,7 @@ class HistoryState:
                 notes=tuple(data["notes"]),
                 vocabulary=data.get("vocabulary"),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise L2MError(f"state: no complete history state ({type(error).__name__}: {error})") from error
 
 

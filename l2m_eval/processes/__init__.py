@@ -53,7 +53,7 @@ PROCESSES: dict[str, type[Process]] = {
 }
 
 
-def make_process(name: str, **settings: Any) -> Process:
+def make_process(name: str, /, **settings: Any) -> Process:
     """The process called `name`, with its settings; values may be strings, as a command line gives them.
 
     Raises:

@@ -45,6 +45,7 @@ class OracleLM(TemplateLM):
 
     def __init__(
         self,
+        /,  # so that any model argument, even one called self, is a setting of the process or refused as none
         process: str | Process = "santa_fe",
         seed: int | str = 1234,
         max_length: int | str = 8192 + 1,

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from l2m_eval.errors import L2MError
 from l2m_eval.scoring.base import Scored
 from l2m_eval.windows import Window
 
@@ -36,6 +37,9 @@ class FinishedWindows:
     Args:
         path: The file; made when it does not exist.
         model: Fingerprint of the model, and its description for people (`model_fingerprint`).
+
+    Raises:
+        L2MError: the file can be neither read nor made.
     """
 
     def __init__(self, path: Path, model: tuple[str, str]):
@@ -44,9 +48,11 @@ class FinishedWindows:
         self._full = False
         try:
             self._connection = _opened(path)
+        except sqlite3.OperationalError as error:
+            raise L2MError(
+                f"use_cache: {path.name} cannot be opened ({error}); give a path in a folder that can be written"
+            ) from error
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise
             aside = _set_aside(path)
             logger.warning(
                 "l2m-eval: use_cache: %s is damaged (%s); it is kept as %s and a new one begun",
@@ -62,19 +68,31 @@ class FinishedWindows:
         """The scores of all these windows, or None where one is missing or was not stored whole."""
         found = []
         for window in windows:
-            row = self._connection.execute(
-                "SELECT sums, tokens, digest FROM finished WHERE model = ? AND window = ?",
-                (self._model, _window_key(window)),
-            ).fetchone()
-            if row is None or row[2] != _digest(self._model, _window_key(window), row[0], row[1]):
+            key = _window_key(window)
+            try:
+                row = self._connection.execute(
+                    "SELECT sums, tokens, digest FROM finished WHERE model = ? AND window = ?",
+                    (self._model, key),
+                ).fetchone()
+            except sqlite3.DatabaseError:  # a page that was damaged; the window is scored again
                 return None
-            found.append(Scored(np.frombuffer(row[0], np.float64), row[1]))
+            if row is None:
+                return None
+            sums, tokens, digest = row
+            if not isinstance(sums, bytes) or digest != _digest(self._model, key, sums, tokens):
+                return None
+            found.append(Scored(np.frombuffer(sums, np.float64), tokens))
         return found
 
     def put(self, answers: Sequence[tuple[Window, Scored]]) -> None:
-        """Store the scores of a batch, all or none. A disk that is full costs the continuation, not the run."""
+        """Store the scores of a batch, all or none. A disk that is full costs the continuation, not the run.
+
+        What is not finite is not kept: the run ends with it, and the next one is to ask again.
+        """
         rows = []
         for window, scored in answers:
+            if not np.isfinite(scored.sums).all():
+                continue
             key, data = _window_key(window), np.asarray(scored.sums, np.float64).tobytes()
             rows.append(
                 (self._model, key, data, scored.tokens, _digest(self._model, key, data, scored.tokens))
@@ -90,7 +108,7 @@ class FinishedWindows:
         try:
             with self._connection:
                 self._connection.executemany(statement, rows)
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             self._full = True
             logger.warning(
                 "l2m-eval: use_cache: %s cannot be written (%s); the run goes on, but nothing more is kept of it",
@@ -99,9 +117,9 @@ class FinishedWindows:
             )
 
     def _tell_of_others(self, description: str) -> None:
-        known = dict(self._connection.execute("SELECT model, description FROM models"))
+        known = dict(self._connection.execute("SELECT model, CAST(description AS BLOB) FROM models"))
         if known and self._model not in known:
-            others = "; ".join(sorted(set(known.values())))
+            others = "; ".join(sorted({(text or b"").decode("utf-8", "replace") for text in known.values()}))
             logger.warning(
                 "l2m-eval: use_cache: %s holds scores of another model or precision (%s), which are not used for %s",
                 self.path.name,
@@ -126,10 +144,20 @@ def _opened(path: Path) -> sqlite3.Connection:
                 "(model TEXT, window TEXT, sums BLOB, tokens INTEGER, digest TEXT, PRIMARY KEY (model, window))"
             )
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        _check_columns(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _check_columns(connection: sqlite3.Connection) -> None:
+    """Raise `sqlite3.DatabaseError` for tables that are not ours, or with text that is none."""
+    try:
+        connection.execute("SELECT model, window, sums, tokens, digest FROM finished LIMIT 0").fetchall()
+        connection.execute("SELECT model, description FROM models").fetchall()
+    except sqlite3.OperationalError as error:
+        raise sqlite3.DatabaseError(str(error)) from error
 
 
 def _set_aside(path: Path) -> Path:
