@@ -282,10 +282,17 @@ def _causal_model(lm: Any) -> Any:
 
 
 def _body(model: Any) -> Any:
-    body = getattr(model, model.base_model_prefix, None)
-    if body is None or body is model:
-        raise TypeError("no body module")
-    return body
+    return getattr(model, _body_name(model))
+
+
+def _body_name(model: Any) -> str:
+    for name in (
+        model.base_model_prefix,
+        "model",
+    ):  # Gemma 3 in transformers 4 has a prefix that it does not use
+        if getattr(model, name, None) not in (None, model):
+            return str(name)
+    raise TypeError("no body module")
 
 
 def _vocabulary_size(model: Any) -> int:
@@ -307,7 +314,7 @@ class _StoredBody(torch.nn.Module):
 @contextmanager
 def _head_alone(model: Any, kind: Any) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
     """The model's own forward as a function of hidden states, (1, p, H) -> (1, p, V); the body is put back after."""
-    name, body = model.base_model_prefix, _body(model)
+    name, body = _body_name(model), _body(model)
     stored = _StoredBody(kind)
 
     def head(hidden: torch.Tensor) -> torch.Tensor:

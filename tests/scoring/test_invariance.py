@@ -42,6 +42,7 @@ ARCHITECTURES = {
             "attn_layer_offset": 1,
             "num_experts": 2,
             "mamba_d_state": 4,
+            "use_mamba_kernels": False,
         },
         8,
     ),

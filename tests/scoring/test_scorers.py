@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import transformers
 from lm_eval.models.huggingface import HFLM
 
 from l2m_eval.errors import L2MError
@@ -470,6 +471,8 @@ PLACEMENTS = {
 def test_a_model_that_is_spread_by_a_device_map_gives_the_same_scores(
     tiny_llama, lm, tmp_path, placement, monkeypatch
 ):
+    if placement == "parallelize" and transformers.__version__.startswith("4."):
+        pytest.skip("transformers 4 cannot load weights for the disk with the safetensors of today")
     monkeypatch.setattr(huggingface, "SHARED_TOKENS", 3)
     spread = HFLM(
         pretrained=str(tiny_llama),
