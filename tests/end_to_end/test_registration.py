@@ -138,6 +138,31 @@ def test_a_task_and_a_model_of_the_wheel_run_from_any_folder(installed):
     assert "direct_mi_exact@0032" in done.stdout
 
 
+# The harness' development version goes through the entry points of its groups and leaves names that it has alone.
+ENTRY_POINTS = """
+from importlib.metadata import entry_points
+from lm_eval.api.registry import get_model, model_registry
+
+def load_plugins():
+    for point in entry_points(group="lm_eval.models"):
+        if point.name not in model_registry:
+            model_registry.register(point.name, target=point)
+
+load_plugins()
+import lm_eval.models
+load_plugins()
+print(*(get_model(point.name).__name__ for point in sorted(entry_points(group="lm_eval.models"))))
+"""
+
+
+@pytest.mark.parametrize("hook", ["1", "0"])
+def test_entry_points_for_models_serve_beside_the_hook_and_without_it(installed, hook):
+    done = installed.run("-c", ENTRY_POINTS, L2M_EVAL_AUTOREGISTER=hook)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "OracleLM TokenizerOnlyLM\n"
+    assert "not registered" not in done.stderr
+
+
 def test_it_can_be_switched_off(installed):
     assert installed.tasks(L2M_EVAL_AUTOREGISTER="0")[-2] == "PATH None"
 
