@@ -464,6 +464,9 @@ def _results_of(run: Run, task: str, block: Any, data: Mapping[str, Any], docume
     read = Block(block, run.path, task)
     schema = str(read.required("schema"))
     kind = _kind(schema, run.path, task)
+    settings = read.mapping("settings")
+    if not isinstance(settings.get("corpus") or "", (str, list)):
+        raise read.error("has settings whose corpus is no name")
     metrics, errors = _metrics(data["results"].get(task) or {})
     hashes = data.get("task_hashes")
     results = Results(
@@ -471,7 +474,7 @@ def _results_of(run: Run, task: str, block: Any, data: Mapping[str, Any], docume
         task=task,
         kind=kind,
         schema=schema,
-        settings=read.mapping("settings"),
+        settings=settings,
         sample=read.mapping("sample"),
         versions=read.mapping("versions"),
         warnings=tuple(map(str, block.get("warnings") or ())),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from l2m_eval.errors import L2MError
+from l2m_eval.errors import L2MError, shown
 from l2m_eval.scoring.tokens import Encoder
 from l2m_eval.windows import Window
 
@@ -193,7 +194,10 @@ class PortableScorer:
                 context, piece = ids[: start + low], ids[start + low : start + high]
                 requests.append((cache_key(context, piece), context, piece))
         try:
-            answers = [answer[0] for answer in self._lm._loglikelihood_tokens(requests)]
+            answers = [
+                math.nan if answer is None or answer[0] is None else float(answer[0])
+                for answer in self._lm._loglikelihood_tokens(requests)
+            ]
         except NotImplementedError as error:
             raise L2MError(
                 f"model: {type(self._lm).__name__} has no token-level log-likelihoods ({error}); "
@@ -227,8 +231,15 @@ class PerTokenScorer:
         for start in range(0, len(windows), self.sequences_at_once):
             batch = windows[start : start + self.sequences_at_once]
             sequences = [np.concatenate([window.context[1:], window.target]) for window in batch]
-            for window, log_probs in zip(batch, self._lm.token_log_probs(sequences), strict=True):
-                sums = sums_between_cuts(np.asarray(log_probs)[len(window.context) - 1 :], window.cuts)
+            answers = [np.asarray(answer) for answer in self._lm.token_log_probs(sequences)]
+            shapes = [answer.shape for answer in answers]
+            if shapes != [(len(sequence),) for sequence in sequences]:
+                raise L2MError(
+                    f"model: {type(self._lm).__name__}.token_log_probs answered {shown(shapes)} for sequences of "
+                    f"{shown([len(sequence) for sequence in sequences])} tokens; it must give one number for each"
+                )
+            for window, log_probs in zip(batch, answers, strict=True):
+                sums = sums_between_cuts(log_probs[len(window.context) - 1 :], window.cuts)
                 scored.append(Scored(sums, len(window)))
                 advance(len(window))
         return scored

@@ -52,7 +52,7 @@ class FinishedWindows:
             raise L2MError(
                 f"use_cache: {path.name} cannot be opened ({error}); give a path in a folder that can be written"
             ) from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             aside = _set_aside(path)
             logger.warning(
                 "l2m-eval: use_cache: %s is damaged (%s); it is kept as %s and a new one begun",
@@ -74,7 +74,7 @@ class FinishedWindows:
                     "SELECT sums, tokens, digest FROM finished WHERE model = ? AND window = ?",
                     (self._model, key),
                 ).fetchone()
-            except sqlite3.DatabaseError:  # a page that was damaged; the window is scored again
+            except (sqlite3.DatabaseError, UnicodeDecodeError):  # a damaged page; the window is scored again
                 return None
             if row is None:
                 return None
@@ -117,9 +117,9 @@ class FinishedWindows:
             )
 
     def _tell_of_others(self, description: str) -> None:
-        known = dict(self._connection.execute("SELECT model, CAST(description AS BLOB) FROM models"))
+        known = dict(self._connection.execute("SELECT model, description FROM models"))
         if known and self._model not in known:
-            others = "; ".join(sorted({(text or b"").decode("utf-8", "replace") for text in known.values()}))
+            others = "; ".join(sorted(set(map(str, known.values()))))
             logger.warning(
                 "l2m-eval: use_cache: %s holds scores of another model or precision (%s), which are not used for %s",
                 self.path.name,
@@ -130,6 +130,8 @@ class FinishedWindows:
 
 def _opened(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=WAIT_SECONDS)
+    # A damaged file may hold text that is none, even what SQLite says about it.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     try:
         (state,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if state != "ok":
@@ -152,7 +154,7 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _check_columns(connection: sqlite3.Connection) -> None:
-    """Raise `sqlite3.DatabaseError` for tables that are not ours, or with text that is none."""
+    """Raise `sqlite3.DatabaseError` for tables that are not ours."""
     try:
         connection.execute("SELECT model, window, sums, tokens, digest FROM finished LIMIT 0").fetchall()
         connection.execute("SELECT model, description FROM models").fetchall()

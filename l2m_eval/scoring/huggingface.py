@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from l2m_eval.errors import L2MError
 from l2m_eval.scoring.base import Advance, Scored, sums_between_cuts
 from l2m_eval.scoring.finished import FinishedWindows
 from l2m_eval.scoring.memory import TokenBudget, is_out_of_memory
@@ -47,10 +48,16 @@ class HuggingFaceScorer:
 
     @staticmethod
     def serves(lm: Any) -> bool:
-        """Whether `lm` is the harness' HFLM with a causal model."""
+        """Whether `lm` is the harness' HFLM with a causal model, and no trained prompt in front of its input."""
         from lm_eval.models.huggingface import HFLM
 
-        return isinstance(lm, HFLM) and lm.backend == "causal"
+        # A trained prompt (PEFT) is not in the layers: below its wrapper the model would run without it.
+        adapter = getattr(getattr(lm, "model", None), "active_peft_config", None)
+        return (
+            isinstance(lm, HFLM)
+            and lm.backend == "causal"
+            and not getattr(adapter, "is_prompt_learning", False)
+        )
 
     def __call__(
         self, windows: Sequence[Window], advance: Advance, finished: FinishedWindows | None = None
@@ -71,7 +78,7 @@ class HuggingFaceScorer:
             budget.before_batch()
             try:
                 answers = self._score(batch)
-            except (torch.OutOfMemoryError, RuntimeError) as error:
+            except (MemoryError, RuntimeError) as error:  # torch's own is one of the latter
                 if not is_out_of_memory(error):
                     raise
                 budget.out_of_memory(len(batch), longest)
@@ -151,6 +158,7 @@ class HuggingFaceScorer:
         ids = ids.to(self._lm.device)
         if not self._chunked:
             logits = self._lm._model_call(ids)  # (B, T, V)
+            _check_shape(self._model, "logits", logits, ids.shape)
             place = (rows.to(logits.device), positions.to(logits.device))
             return _gathered(logits[place], targets).cpu().numpy(), None
         body = _body(self._model)
@@ -158,6 +166,7 @@ class HuggingFaceScorer:
         with self._autocast():
             output = body(input_ids=ids, use_cache=keep_state or state is not None, **past)
         hidden = output.last_hidden_state  # (B, T, H)
+        _check_shape(self._model, "hidden states", hidden, ids.shape)
         kept = output[_state_argument(body)] if keep_state else None
         selected = hidden[rows.to(hidden.device), positions.to(hidden.device)]  # (P, H)
         kind = type(output)
@@ -179,7 +188,7 @@ class HuggingFaceScorer:
 
     def _head_can_be_chunked(self) -> bool:
         """Compare the chunked head with the plain forward on a few tokens."""
-        vocabulary = _vocabulary_size(self._model)
+        vocabulary = min(_vocabulary_size(self._model), _head_size(self._model))
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(0, vocabulary, (2, 9), generator=generator)
         rows = torch.arange(2).repeat_interleave(8)
@@ -210,7 +219,8 @@ class HuggingFaceScorer:
         if not self._chunked or _positions_depend_on_length(self._model.config):
             return False
         generator = np.random.default_rng(0)
-        trunk, other = generator.integers(0, _vocabulary_size(self._model), (2, 24))
+        vocabulary = min(_vocabulary_size(self._model), _head_size(self._model))
+        trunk, other = generator.integers(0, vocabulary, (2, 24))
         branch = Window(trunk[:9], other[:8], tuple(range(1, 9)), "check")
         try:
             trunk_window = Window(trunk[:1], trunk[1:], (23,), "check")
@@ -270,7 +280,16 @@ def _positions_depend_on_length(config: Any) -> bool:
 
 
 def _gathered(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """log-softmax at the targets, in float32 whatever the logits' precision: (P, V), (P,) -> (P,)."""
+    """log-softmax at the targets, in float32 whatever the logits' precision: (P, V), (P,) -> (P,).
+
+    Raises:
+        L2MError: a target beyond the logits, which a GPU would answer with a fault of the whole process.
+    """
+    if len(targets) and int(targets.max()) >= logits.shape[-1]:
+        raise L2MError(
+            f"model: it predicts {logits.shape[-1]} tokens, the text has token id {int(targets.max())}; use the "
+            "tokenizer it was trained with"
+        )
     # One fused pass: faster than log-sum-exp beside a gather, and as fast as a compiled kernel.
     return -torch.nn.functional.cross_entropy(logits.float(), targets.to(logits.device), reduction="none")
 
@@ -297,6 +316,21 @@ def _body_name(model: Any) -> str:
 
 def _vocabulary_size(model: Any) -> int:
     return int(model.get_input_embeddings().num_embeddings)
+
+
+def _head_size(model: Any) -> int:
+    """Tokens that the head predicts; that of the embeddings where it does not say."""
+    weight = getattr(model.get_output_embeddings(), "weight", None)
+    return int(weight.shape[0]) if weight is not None else _vocabulary_size(model)
+
+
+def _check_shape(model: Any, what: str, answer: torch.Tensor, wanted: torch.Size) -> None:
+    """Raise `L2MError` where a model does not answer with one vector for each token it was given."""
+    if answer.ndim != 3 or answer.shape[:2] != wanted:
+        raise L2MError(
+            f"model: {type(model).__name__} answered {tuple(wanted)} tokens with {what} of shape "
+            f"{tuple(answer.shape)}; a causal model gives one vector for each token"
+        )
 
 
 class _StoredBody(torch.nn.Module):

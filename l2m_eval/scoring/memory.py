@@ -68,9 +68,13 @@ class TokenBudget:
             _device_module(self._device).empty_cache()
 
 
+# How the libraries below torch say it: allocators of CPU, CUDA and MPS, and cuBLAS for its workspace.
+_OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
 def is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        phrase in str(error) for phrase in ("not enough memory", "can't allocate memory")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        phrase in str(error) for phrase in _OUT_OF_MEMORY
     )
 
 

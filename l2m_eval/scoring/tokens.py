@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 # Tokens beyond those wanted that a shortened text must give: the cut may change its last few.
 _MARGIN = 32
+# How marks are written that no running text holds: <|im_start|>, <tool_call>, [INST].
+_MARK = re.compile(r"<[^<>\s]+>|\[/?[A-Z_]{2,}\]")
 # Characters in which a token is looked for at first: natural text has two to five a token.
 _CHARACTERS = 8
 
@@ -58,9 +61,7 @@ class Encoder:
             )
         self.prefix = int(prefix)
         self.longest = _room(lm)
-        self._special = set(getattr(self._tokenizer, "all_special_ids", None) or ()) - {
-            getattr(self._tokenizer, "unk_token_id", None)
-        }
+        self._control = _control_tokens(self._tokenizer)
         self._vocabulary_size = _vocabulary_size(lm)
         self._notes: set[str] = set()
         self._tokens: dict[tuple[Chunk, int], tuple[Tokens, Tokens | None]] = {}
@@ -160,14 +161,17 @@ class Encoder:
             ids = encoded["input_ids"]
             if fast:
                 ends = np.asarray(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)[:, 1]
+        elif hasattr(self._tokenizer, "encode_ordinary"):  # tiktoken, whose `encode` refuses such strings
+            ids = self._tokenizer.encode_ordinary(text)
         else:
             ids = self._lm.tok_encode(text, add_special_tokens=False)
         tokens = np.asarray(ids, dtype=np.int64).reshape(-1)
-        special = self._special.intersection(tokens.tolist())
-        if special:
+        control = self._control.keys() & set(tokens.tolist())
+        if control:
+            found = min(control)
             raise L2MError(
-                f"corpus: {label} holds text that this tokenizer turns into the special token id {min(special)}; "
-                "it would change what the model reads: remove it from the text"
+                f"corpus: {label} holds text that this tokenizer turns into the special token id {found} "
+                f"({self._control[found]}); it would change what the model reads: remove it from the text"
             )
         if self._vocabulary_size and len(tokens) and tokens.max() >= self._vocabulary_size:
             raise L2MError(
@@ -175,6 +179,39 @@ class Encoder:
                 f"{self._vocabulary_size} tokens; use the tokenizer it was trained with"
             )
         return tokens, ends
+
+
+def _control_tokens(tokenizer: Any) -> dict[int, str]:
+    """Ids that no text may turn into, with their names: special tokens, and added ones that look like marks.
+
+    Tokenizers have marks that are not declared special (``<tool_call>``, ``<|fim_prefix|>``), which are therefore
+    not taken as text where text spells them. Other added tokens, such as runs of spaces, are text.
+    """
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    if hasattr(tokenizer, "tokenizer_info"):  # the harness' client of a server's tokenizer
+        info = tokenizer.tokenizer_info
+        added = info.get("added_tokens_decoder")
+        listed = {
+            int(number): token
+            for number, token in (added if isinstance(added, dict) else {}).items()
+            if isinstance(token, dict)
+        }
+        found = {
+            number: str(token.get("content"))
+            for number, token in listed.items()
+            if token.get("special") or _MARK.fullmatch(str(token.get("content")))
+        }
+        for name in ("bos_token_id", "eos_token_id"):
+            number = getattr(tokenizer, name)
+            if number is not None:
+                found.setdefault(int(number), name.removesuffix("_id"))
+        return {number: name for number, name in found.items() if name != info.get("unk_token")}
+    special = set(getattr(tokenizer, "all_special_ids", None) or ()) - {unknown}
+    names = {int(number): str(tokenizer.decode([int(number)])) for number in special}
+    for number, token in (getattr(tokenizer, "added_tokens_decoder", None) or {}).items():
+        if _MARK.fullmatch(str(token)) and number != unknown:
+            names.setdefault(int(number), str(token))
+    return names
 
 
 def _room(lm: Any) -> int:
