@@ -173,14 +173,20 @@ class BipartiteSettings(CorpusSettings):
                 if length % ratio:
                     step = math.lcm(*self.ratios)
                     raise L2MError(
-                        f"lengths: {length} is not divisible by ratio {ratio}; for ratios {list(self.ratios)} "
-                        f"give multiples of {step}, for example {[step * 2**k for k in range(1, 5)]}"
+                        f"lengths: {length} is not divisible by ratio {ratio}; for ratios {shown(list(self.ratios))} "
+                        f"give multiples of {shown(step)}, for example {shown([step * 2**k for k in range(1, 5)])}"
                     )
 
         if self.needs_partners and self.documents < 2:
             raise L2MError(
                 f"documents: {self.documents} is too few; vCLUB and independent marginals need two or more "
                 "(one document alone: estimators direct, marginal paired)"
+            )
+        if not self.wanted_lengths:
+            step = math.lcm(*self.ratios)
+            raise L2MError(
+                f"ratios: {shown(list(self.ratios))} divide no default length (up to {DEFAULT_LENGTHS[-1]}); give "
+                f"lengths that are multiples of {shown(step)}"
             )
         shortest = min(self.wanted_lengths)
         if self.correction == "ngram" and shortest - shortest // self.ratios[0] < CORRECTED_TOKENS:
