@@ -99,14 +99,17 @@ class TwoPointRequest:
     def plan(self, encoder: Encoder) -> TwoPointPlan:
         if encoder.rank == 0:
             self.measurement.estimate(encoder)
-        return TwoPointPlan(self.measurement.tokens.get(self.index))
+            return TwoPointPlan(self.measurement.tokens[self.index])
+        # The main process counts the pairs of all documents; this one says how long its own are, for the samples log.
+        documents = self.measurement.documents
+        return TwoPointPlan(len(encoder.encode(documents.text(self.index), documents[self.index].name)))
 
 
 @dataclass(frozen=True)
 class TwoPointPlan:
-    """Nothing to score; `tokens` of the document, None where another process counts them."""
+    """Nothing to score; `tokens` of the document."""
 
-    tokens: int | None
+    tokens: int
 
     @property
     def windows(self) -> list[Window]:

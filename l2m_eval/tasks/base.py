@@ -175,6 +175,12 @@ class MeasurementTask(Task):
         if self.config.num_fewshot:
             logger.warning("l2m-eval: %s has no examples; num_fewshot is not used", self.config.task)
         measured = set(samples) if samples else set(range(len(self.docs))[: int(limit) if limit else None])
+        if len(measured) < world_size:
+            # Said by every process: one that stopped alone would leave the others waiting for it.
+            raise L2MError(
+                f"{self.config.task}: {len(measured)} document(s) for {world_size} processes; use fewer processes or "
+                "measure more documents"
+            )
         self._instances = [
             Instance(
                 request_type=self.OUTPUT_TYPE,
@@ -187,11 +193,6 @@ class MeasurementTask(Task):
                 rank=rank, limit=limit, world_size=world_size, samples=samples
             )
         ]
-        if not self._instances:
-            raise L2MError(
-                f"{self.config.task}: no document for process {rank} of {world_size}: {len(measured)} documents are "
-                "measured; use fewer processes or more documents"
-            )
 
     def construct_requests(self, doc: Any, ctx: Any, **_kwargs: Any) -> list[Instance]:
         raise NotImplementedError("requests are built in build_all_requests")

@@ -57,7 +57,7 @@ class TwoPointTask(MeasurementTask):
         # Another process than the main one has no curve; it must name every metric that the main one gathers.
         distances = curve.distances.tolist() if curve is not None else self.settings.distances or DISTANCES
         names = metric_names("two_point", distances, exact=self.process is not None)
-        return dict.fromkeys(names, NAN) | {"two_point_tokens": float(record["tokens"] or NAN)}
+        return dict.fromkeys(names, NAN) | {"two_point_tokens": float(record["tokens"])}
 
     def has_standard_error(self, name: str) -> bool:
         return super().has_standard_error(name) and name != "two_point_tokens"
@@ -126,6 +126,14 @@ def curve_warnings(name: str, curve: TwoPointCurve) -> list[str]:
         if fit.p_value < REJECTED:
             law = f"the form {fit.form} over d = {fit.distances[0]} … {fit.distances[-1]}"
             warnings.append(f"{name}: {rejection(fit.p_value, law)}")
+    if curve.biased.any():
+        worst = int(np.argmax(np.where(curve.biased, np.abs(curve.bias), 0.0)))
+        where = ", ".join(map(str, curve.distances[curve.biased].tolist()))
+        warnings.append(
+            f"{name}: the estimate still moves with the size of the sample at d = {where}, most at "
+            f"d = {curve.distances[worst]} (bias about {curve.bias[worst]:+.2g} nats): the errors there contain "
+            "that, more tokens lower it"
+        )
     if curve.groups < 2:
         warnings.append(f"{name}: all documents are of one source; no standard error can be given")
     few = [
@@ -142,7 +150,8 @@ def curve_warnings(name: str, curve: TwoPointCurve) -> list[str]:
 def curve_block(name: str, curve: TwoPointCurve, exact: list[float] | None) -> dict[str, Any]:
     """The curve and its fits as the results carry them; null where a number is not known."""
     arrays = (
-        "distances", "mi", "standard_error", "interval", "uncorrected", "null", "null_spread", "floor", "pairs",
+        "distances", "mi", "standard_error", "interval", "uncorrected", "null", "null_spread", "floor", "bias",
+        "pairs",
     )  # fmt: skip
     return {
         "name": name,

@@ -76,12 +76,26 @@ class Evaluation:
 
 @pytest.fixture(scope="session")
 def evaluate():
-    """Run one task through the harness' Python entry, in this process: no start-up for every case."""
+    """Run one task through the harness' Python entry, in this process: no start-up for every case.
+
+    The harness knows our tasks alone there: reading thousands of its own takes it five seconds each time.
+    """
     from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    from l2m_eval.plugin import tasks_folder
 
     def run(model: Any, task: str, limit: int | None = None, **metadata: Any) -> Evaluation:
         answer = simple_evaluate(
-            model=model, tasks=[task], limit=limit, metadata=metadata, bootstrap_iters=0, log_samples=True
+            model=model,
+            tasks=[task],
+            task_manager=TaskManager(
+                include_path=str(tasks_folder()), include_defaults=False, metadata=metadata
+            ),
+            limit=limit,
+            metadata=metadata,
+            bootstrap_iters=0,
+            log_samples=True,
         )
         return Evaluation(
             {
