@@ -44,15 +44,16 @@ def setting(default: Any, read: Reader) -> Any:
 
 def integer(low: int, high: int = LARGEST_LENGTH) -> Reader:
     def read(name: str, value: Any) -> int:
+        number = value
         if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value.strip()):
-            value = int(value)
+            number = int(value)
         if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            number = int(value)
+        if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
             raise L2MError(
                 f"{name}: {shown(value)} is not accepted; give an integer from {low:,} to {high:,}"
             )
-        return value
+        return number
 
     return read
 

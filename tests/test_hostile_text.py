@@ -141,23 +141,23 @@ def test_a_line_that_is_no_document_is_named(tmp_path, line, says):
 
 @pytest.mark.parametrize("kind", [".txt.gz", ".jsonl.gz"])
 def test_a_packed_file_that_was_damaged_anywhere_is_refused_or_read_whole(tmp_path, kind):
-    """Every byte in turn turned over: what is read is what was written (names and dates may change), or one line."""
+    """Every third byte in turn turned over: what is read is what was written (names and dates may change), or one line."""
     text = "".join(random.Random(1).choices("etaoin shrdlu.\n", k=300))
     content = text if kind == ".txt.gz" else json.dumps({"text": text}) + "\n"
     packed = gzip.compress(content.encode())
     file = tmp_path / f"a{kind}"
     refused = 0
-    for place in range(len(packed)):
+    for place in range(0, len(packed), 3):
         file.write_bytes(packed[:place] + bytes([packed[place] ^ 0xFF]) + packed[place + 1 :])
         try:
             assert read(file) == [text]
         except L2MError as error:
             refused += len(str(error).splitlines()) == 1
-    for end in range(1, len(packed)):
+    for end in range(1, len(packed), 7):
         file.write_bytes(packed[:end])
         with pytest.raises(L2MError, match="cannot be read"):
             read(file)
-    assert refused > 0.9 * len(packed)
+    assert refused > 0.9 * len(packed) / 3
 
 
 def test_a_damaged_parquet_file_is_refused_or_read(tmp_path):
