@@ -41,3 +41,15 @@ def jackknife_error(replicates: ArrayLike) -> Floats:
     if groups < 2:
         return np.full(values.shape[1:], np.nan)
     return np.sqrt((groups - 1) * values.var(axis=0))
+
+
+def jackknife_bias(estimate: Floats, replicates: ArrayLike) -> Floats:
+    """Bias of an estimate that goes like 1/N, from estimates without each group, shape (groups, ...).
+
+    NaN with fewer than two groups. Source: M. H. Quenouille, *Notes on bias in estimation*, Biometrika 43 (1956).
+    """
+    values = np.asarray(replicates, dtype=np.float64)
+    groups = len(values)
+    if groups < 2:
+        return np.full(values.shape[1:], np.nan)
+    return np.asarray((groups - 1) * (values.mean(axis=0) - estimate))

@@ -23,7 +23,7 @@ from l2m_eval.errors import L2MError
 from l2m_eval.estimators.entropy import EntropyEstimator, entropy_estimator
 from l2m_eval.estimators.independent_pairs import expected_pair_entropy
 from l2m_eval.estimators.intervals import student_t
-from l2m_eval.estimators.jackknife import jackknife_error, jackknife_groups
+from l2m_eval.estimators.jackknife import jackknife_bias, jackknife_error, jackknife_groups
 from l2m_eval.estimators.marginal_counts import pair_marginals, token_counts, vocabulary_size
 from l2m_eval.estimators.pair_counts import PairCounts, count_pairs, in_processes, on_disk
 from l2m_eval.estimators.shifted_pairs import shifted_pair_information
@@ -49,8 +49,8 @@ class TwoPointCurve:
     Attributes:
         distances: d, in tokens, ascending.
         mi: The estimate: `uncorrected` minus `null`.
-        standard_error: Of `mi`: jackknife over groups of documents, and `unseen_error`. NaN where fewer than two
-            groups have pairs.
+        standard_error: Of `mi`: jackknife over groups of documents, what that does not show, and `bias` where it is
+            told from zero (`with_bias`). NaN where fewer than two groups have pairs.
         interval: 95 % intervals, shape (distances, 2), with Student's t for the number of groups.
         uncorrected: The estimate before the null is subtracted.
         null: Mean estimate on shuffled tokens; zero for null method "none".
@@ -61,6 +61,9 @@ class TwoPointCurve:
         documents, groups: Documents, and the groups of them left out in turn.
         estimator, marginals, null_method, shuffles, seed: The settings.
         replicates: `mi` without each group, shape (groups, distances).
+        bias: What is left of the bias of `mi`, as the jackknife tells it: how `mi` still moves with the size of the
+            sample. NaN where fewer than two groups have pairs.
+        scatter: Standard error without the bias.
     """
 
     distances: Ints
@@ -80,12 +83,19 @@ class TwoPointCurve:
     shuffles: int
     seed: int
     replicates: Floats
+    bias: Floats
+    scatter: Floats
+
+    @property
+    def biased(self) -> NDArray[np.bool_]:
+        """Where the error contains the bias, (distances,)."""
+        return np.asarray(self.standard_error > self.scatter)
 
     @property
     def unseen_error(self) -> Floats:
-        """The part of `standard_error` that leaving out documents does not show, (distances,).
+        """The part of `standard_error` that the spread of the replicates does not show, (distances,).
 
-        That of the mean null, and the parity term of Grassberger's estimator.
+        That of the mean null, the parity term of Grassberger's estimator, and the bias where it is contained.
         """
         seen = jackknife_error(self.replicates)
         return np.sqrt(np.maximum(self.standard_error**2 - seen**2, 0.0))
@@ -132,6 +142,13 @@ def two_point_mutual_information(
     *Errors* are those of a delete-a-group jackknife: a bootstrap would duplicate documents, and duplicates look
     like repeated pairs and lower the entropy of an undersampled sample. The (-1)^n of Grassberger's estimator
     changes with every pair left out; the jackknife is of the estimator without it, and its own scatter is added.
+
+    *Bias.* Either null is right for one kind of text and leaves a bias in others. Since it falls with the size of the
+    sample, leaving out groups shows it: (G - 1) (mean of replicates - estimate), which is the bias itself where that
+    goes like 1/N, and about half of it where most pairs have been seen once. It is not subtracted (of natural text it
+    goes like a lower power of N, and would be mistaken), but where it exceeds twice the scatter it is part of the
+    error. The shifted null is right where nothing depends, so there the bias counts from the distance at which it is
+    largest. Without a null the estimate is meant to be biased, and the error does not contain it.
 
     *The null* depends on the distance through the pair sample's size and frequencies alone. Where pair counts
     differ by less than a factor 1.25 it is measured at both ends and interpolated in the logarithm of the pair
@@ -204,7 +221,11 @@ def two_point_mutual_information(
     mi, replicates = corrected[:, 0], corrected[:, 1:].T
     parity = np.sqrt([entropies.parity_variance(c.counts, c.multiplicities) for c in counted])
     unseen = np.hypot(parity / pairs.sum(axis=1), spread / math.sqrt(shuffles))
-    standard_error = np.hypot(jackknife_error(replicates), unseen)
+    scatter = np.hypot(jackknife_error(replicates), unseen)
+    bias = jackknife_bias(mi, replicates)
+    if null == "shift":
+        bias = bias - np.max(bias, where=np.isfinite(bias), initial=-np.inf)
+    standard_error = scatter if null == "none" else with_bias(scatter, bias)
     reach = student_t(len(replicates)) * standard_error
     return TwoPointCurve(
         distances=np.array(ordered),
@@ -224,7 +245,14 @@ def two_point_mutual_information(
         shuffles=shuffles if null != "none" else 0,
         seed=seed,
         replicates=replicates,
+        bias=bias,
+        scatter=scatter,
     )
+
+
+def with_bias(scatter: Floats, bias: Floats) -> Floats:
+    """The standard error that contains a bias where this is told from zero: above `FLOOR` times the scatter."""
+    return np.where(np.abs(bias) > FLOOR * scatter, np.hypot(scatter, bias), scatter)
 
 
 def _leave_one_out(estimator: EntropyEstimator, counts: Ints) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 from l2m_eval import plugin
 from l2m_eval.errors import L2MError
 from l2m_eval.estimators.token_sequences import TokenSequences
-from l2m_eval.estimators.two_point import TwoPointCurve
+from l2m_eval.estimators.two_point import TwoPointCurve, with_bias
 from l2m_eval.measurements.two_point import fitting_distances, two_point_curve
 from l2m_eval.scoring.sampling import SampleRequest
 from l2m_eval.settings import GeneratedSettings
@@ -69,8 +69,8 @@ class GeneratedTask(ChunkTask):
             for warning in curve_warnings(name, curve):
                 self.warn(warning)
         generated, corpus = curves[GENERATED], curves[CORPUS]
-        # the samples and the corpus are independent of each other
-        errors = np.hypot(generated.standard_error, corpus.standard_error)
+        # The samples and the corpus are independent of each other; what bias they share is not in their difference.
+        errors = with_bias(np.hypot(generated.scatter, corpus.scatter), generated.bias - corpus.bias)
         for d, gap, error in zip(distances, generated.mi - corpus.mi, errors, strict=True):
             metrics[f"two_point_gap@{d:0{DIGITS}d}"] = Metric(float(gap), float(error))
         metrics["generated_tokens"] = Metric(float(np.mean(lengths)))

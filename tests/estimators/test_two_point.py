@@ -11,6 +11,7 @@ from l2m_eval.errors import L2MError
 from l2m_eval.estimators import pair_counts
 from l2m_eval.estimators.entropy import entropy_estimator
 from l2m_eval.estimators.independent_pairs import expected_pair_entropy
+from l2m_eval.estimators.intervals import student_t
 from l2m_eval.estimators.jackknife import jackknife_error, jackknife_groups
 from l2m_eval.estimators.marginal_counts import pair_marginals, token_counts
 from l2m_eval.estimators.pair_counts import PairKeys, count_pairs, plan
@@ -18,6 +19,7 @@ from l2m_eval.estimators.shuffled_pairs import draw_without_replacement, shuffle
 from l2m_eval.estimators.token_sequences import TokenSequences, write_token_sequences
 from l2m_eval.estimators.two_point import two_point_mutual_information
 from l2m_eval.estimators.two_point_fit import fit_power_law_above_floor, fit_power_law_with_offset
+from l2m_eval.processes import Markov
 
 random_documents = st.lists(st.lists(st.integers(0, 6), max_size=25), min_size=1, max_size=8).filter(any)
 
@@ -406,6 +408,54 @@ def test_one_document_has_no_error_and_no_floor():
     assert np.isfinite(curve.mi).all()
     assert np.isnan(curve.standard_error).all()
     assert "noise floor is not known" in fit_power_law_above_floor(curve).reason
+
+
+# Bias
+
+
+def sticky(documents, length=256):
+    """A chain of 64 states that mostly stays: neighbours repeat each other, and pairs are few for 64² cells."""
+    process = Markov(states=64, persistence=0.9)
+    return process, process.sample(documents, length, np.random.default_rng(21))
+
+
+@pytest.mark.parametrize("null", ["shuffle", "shift"])
+def test_a_bias_that_a_null_leaves_is_part_of_the_error(null):
+    process, tokens = sticky(200)
+    distances = [1, 4, 16, 64]
+    curve = two_point_mutual_information(tokens, distances, null=null)
+    exact = np.array([process.two_point_mi(d) for d in distances])
+    off = np.abs(curve.mi - exact)
+    assert (off > 5 * curve.scatter).any()  # leaving out documents alone knows nothing of it
+    assert curve.biased[off > 5 * curve.scatter].all()
+    assert (off < student_t(curve.groups) * curve.standard_error).all()
+    np.testing.assert_allclose(
+        curve.interval[:, 1] - curve.mi, student_t(curve.groups) * curve.standard_error
+    )
+
+
+def test_the_jackknifes_bias_is_the_bias_where_that_goes_like_one_over_n():
+    process, tokens = sticky(200)
+    curve = two_point_mutual_information(tokens, [4, 16, 64])
+    off = curve.mi - [process.two_point_mi(d) for d in (4, 16, 64)]
+    # 0.05 to 0.17 nats; the scatter of the estimate itself, and a tenth for higher orders of 1/N
+    assert (np.abs(curve.bias - off) < 3 * curve.scatter + 0.1 * off).all()
+
+
+def test_no_bias_is_seen_where_pairs_are_many():
+    process = Markov(states=4, persistence=0.5)
+    curve = two_point_mutual_information(
+        process.sample(60, 2000, np.random.default_rng(22)), [1, 2, 4, 8, 16]
+    )
+    assert not curve.biased.any()
+    np.testing.assert_array_equal(curve.standard_error, curve.scatter)
+
+
+def test_without_a_null_the_bias_is_told_and_not_part_of_the_error():
+    _, tokens = sticky(60)
+    curve = two_point_mutual_information(tokens, [16, 64], null="none")
+    assert (curve.bias > 5 * curve.scatter).all()
+    np.testing.assert_array_equal(curve.standard_error, curve.scatter)
 
 
 # Fits
