@@ -79,9 +79,13 @@ def run_variant(
                 initializer=_use_threads,
                 initargs=(threads,),
             ) as pool:
-                for future in as_completed([pool.submit(run.do, False) for run in waiting]):
-                    future.result()
-                    bar.update()
+                try:
+                    for future in as_completed([pool.submit(run.do, False) for run in waiting]):
+                        future.result()
+                        bar.update()
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)  # or an error is told when all others are done, hours later
+                    raise
     return [result for run in runs if (result := run.result()) is not None]
 
 
