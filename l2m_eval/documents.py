@@ -9,6 +9,7 @@ import glob
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,8 +56,11 @@ def matching_files(patterns: tuple[str, ...]) -> list[Path]:
     """
     files: dict[Path, None] = {}
     for pattern in patterns:
-        expanded = str(Path(pattern).expanduser())
-        matched = [Path(path) for path in sorted(glob.glob(expanded, recursive=True))]
+        try:
+            expanded = str(Path(pattern).expanduser())
+            matched = [Path(path) for path in sorted(glob.glob(expanded, recursive=True))]
+        except (ValueError, RuntimeError, re.error) as error:  # a NUL, a user that there is not
+            raise L2MError(f"corpus: {pattern!r} is no path: {error}") from error
         found = [path for path in matched if path.is_file()]
         if not found:
             if any(path.is_dir() for path in matched):

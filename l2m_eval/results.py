@@ -10,6 +10,7 @@ from __future__ import annotations
 import glob
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -335,13 +336,23 @@ def _each_once(results: Sequence[Results]) -> list[Results]:
 
 def _files(given: str | Path) -> tuple[list[Path], bool]:
     """Files to read, and whether they were searched for (then files of other kinds may be among them)."""
-    path = Path(given).expanduser()
-    if path.is_file():
-        return [path], False
+    try:
+        path = Path(given).expanduser()
+        if path.is_file():
+            return [path], False
+        matches = (
+            [] if path.is_dir() else sorted(Path(match) for match in glob.glob(str(path), recursive=True))
+        )
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        re.error,
+    ) as error:  # too long, a NUL, a user that there is not
+        raise L2MError(f"results: {str(given)!r} is no path: {error}; {_ACCEPTED}") from error
     if path.is_dir():
         # The harness calls them results_DATE.json, unless its --output_path named a .json file.
         return sorted(path.rglob("results_*.json")) or sorted(path.rglob("*.json")), True
-    matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
     if matches:
         inside = [_files(match) for match in matches]
         return [file for files, _ in inside for file in files], True

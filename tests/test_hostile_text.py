@@ -18,7 +18,10 @@ from l2m_eval import documents
 from l2m_eval.corpora import check_corpus, draw_sample
 from l2m_eval.documents import HubDataset, matching_files, read_files, read_hub
 from l2m_eval.errors import LONGEST_MESSAGE, L2MError, shown
+from l2m_eval.history_state import history_state_size
+from l2m_eval.history_state.sources import state_source
 from l2m_eval.measurements.position import PositionRequest
+from l2m_eval.results import load_results
 from l2m_eval.scoring import score_requests
 from l2m_eval.scoring.tokens import Encoder
 from l2m_eval.settings import BipartiteSettings, CorpusSettings, PositionSettings, read_settings
@@ -141,7 +144,7 @@ def test_a_line_that_is_no_document_is_named(tmp_path, line, says):
 
 @pytest.mark.parametrize("kind", [".txt.gz", ".jsonl.gz"])
 def test_a_packed_file_that_was_damaged_anywhere_is_refused_or_read_whole(tmp_path, kind):
-    """Every third byte in turn turned over: what is read is what was written (names and dates may change), or one line."""
+    """Every third byte in turn turned over: what is read is what was written, or one line."""
     text = "".join(random.Random(1).choices("etaoin shrdlu.\n", k=300))
     content = text if kind == ".txt.gz" else json.dumps({"text": text}) + "\n"
     packed = gzip.compress(content.encode())
@@ -225,6 +228,47 @@ def test_settings_of_wrong_types_and_sizes_are_named(metadata, says):
     with pytest.raises(L2MError) as error:
         read_settings(BipartiteSettings, metadata)
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "path", ["a\0b", "*\0/x*", "~nobody-of-this-name/x.txt", "x" * 5000, "[" * 50 + "*", "**/**\ud800"]
+)
+def test_what_is_no_path_is_one_line(path):
+    for take in (
+        lambda: matching_files((path,)),
+        lambda: load_results(path),
+        lambda: history_state_size(state_source(path), [4]),
+        lambda: history_state_size(path, [4]),
+    ):
+        with pytest.raises(L2MError) as error:
+            take()
+        assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["when: 2001-99-99", "a: " + "[" * 5000, "{" * 20_000, "constant: 1e999", "constant: " + "9" * 5000, "&a [*a]",
+     "!!python/object/apply:os.system [true]", "constant: 0x" + "f" * 5000, "? [1]\n: 2", "\0", "--- 1\n--- 2"],
+    ids=lambda content: content[:20],
+)  # fmt: skip
+def test_a_statement_file_that_makes_no_sense_is_one_line(tmp_path, content):
+    (tmp_path / "state.yaml").write_text(content)
+    with pytest.raises(L2MError) as error:
+        history_state_size(state_source(str(tmp_path / "state.yaml")), [4])
+    assert str(error.value).isprintable()
+
+
+def test_a_statement_file_of_aliases_within_aliases_is_refused_at_once(tmp_path):
+    """A line that stands for 2^40 words (the "billion laughs"); and one of many megabytes."""
+    bomb = "&a0 [ha, ha]"
+    for level in range(1, 40):
+        bomb = f"&a{level} [{bomb}, *a{level - 1}]"
+    (tmp_path / "state.yaml").write_text(f"table: {bomb}")
+    with pytest.raises(L2MError, match=r"table: \[\["):
+        history_state_size(state_source(str(tmp_path / "state.yaml")), [4])
+    (tmp_path / "large.yaml").write_bytes(b"#" * (2**22 + 1))
+    with pytest.raises(L2MError, match=r"has more than 4,194,304 bytes"):
+        state_source(str(tmp_path / "large.yaml"))
 
 
 class Breaks:

@@ -520,8 +520,12 @@ def _load_config(source: Any, trust_remote_code: bool) -> Any:
 
     if not isinstance(source, (str, Path)):
         return source
-    path = Path(source).expanduser()
     accepted = "give a folder with a config.json, such a file, or a hub id"
+    try:
+        path = Path(source).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long for one, a NUL, a user that there is not
+        raise L2MError(f"model: {str(source)!r} is no path: {_first_line(error)}; {accepted}") from error
     if path.is_dir() and not (path / "config.json").is_file():
         adapter = " (an adapter: name its base model)" if (path / "adapter_config.json").is_file() else ""
         raise L2MError(f"model: the folder {str(source)!r} has no config.json{adapter}; {accepted}")

@@ -14,6 +14,7 @@ from l2m_eval.history_state import HistoryState, history_state_size
 from l2m_eval.history_state.formula import FUNCTIONS
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+LARGEST_STATEMENT_BYTES = 2**22  # of a configuration or statement; one of the hub has a few thousand
 ACCEPTED = (
     "a model's folder or config.json, a hub id, a formula such as '64*min(L, 4096)', a file or mapping with "
     "formula, table or constant"
@@ -63,15 +64,17 @@ def state_source(name: str) -> str | Mapping[str, Any]:
     """
     if not name.strip():
         raise L2MError(f"state: {name!r}; give {ACCEPTED}")
+    no_path = ""
     try:
         path = Path(name).expanduser()
         folder, file = path.is_dir(), path.is_file()
-    except (OSError, RuntimeError):  # too long for a file name: then it is none
+    except (OSError, RuntimeError, ValueError) as error:  # too long for one, a NUL, a user that there is not
         folder = file = False
+        no_path = str(error)
     if folder:
         return str(path)
     if file:
-        content = _mapping(path.read_text(encoding="utf-8", errors="replace"), repr(name))
+        content = _mapping(_text_of(path), repr(name))
         return str(path) if "model_type" in content else {"name": path.stem, **content}
     if name.lstrip().startswith("{"):
         content = _mapping(name, repr(name[:60]))
@@ -79,6 +82,8 @@ def state_source(name: str) -> str | Mapping[str, Any]:
         return {"name": what, **content}
     if _is_formula_in_length(name):
         return {"formula": name, "name": name}
+    if no_path:
+        raise L2MError(f"state: {name[:200]!r} is no path ({no_path}); give {ACCEPTED}")
     if name.endswith((".json", ".yaml", ".yml")):
         raise L2MError(f"state: there is no file {name!r}; give {ACCEPTED}")
     if _HUB_ID.fullmatch(name) or name.startswith((".", "/", "~")):
@@ -96,16 +101,34 @@ def _is_formula_in_length(text: str) -> bool:
     return names <= {"L", *FUNCTIONS}
 
 
+def _text_of(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(LARGEST_STATEMENT_BYTES + 1)
+    except OSError as error:
+        raise L2MError(f"state: {str(file)!r} cannot be read: {error.strerror or error}") from error
+    if len(data) > LARGEST_STATEMENT_BYTES:
+        raise L2MError(
+            f"state: {str(file)!r} has more than {LARGEST_STATEMENT_BYTES:,} bytes, so it is no statement; "
+            f"give {ACCEPTED}"
+        )
+    return data.decode("utf-8", errors="replace")
+
+
 def _mapping(text: str, where: str) -> Mapping[str, Any]:
     """JSON or YAML of one mapping."""
     import yaml
 
     try:
         content = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (
+            yaml.YAMLError,
+            ValueError,
+            RecursionError,
+        ) as error:  # dates and numbers that are none, too deep
             problem = str(getattr(error, "problem", "") or "not YAML")
             raise L2MError(f"state: {where} is neither JSON nor YAML ({problem}); give {ACCEPTED}") from error
     if not isinstance(content, Mapping):
