@@ -292,7 +292,7 @@ def _parse(formula: str) -> ast.Expression:
         raise L2MError(f"formula: {len(formula)} characters; give at most {LONGEST_FORMULA}")
     try:
         return ast.parse(formula.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError, SystemError) as error:
         raise L2MError(f"formula: {_short(formula)} is no expression; give one of {_ACCEPTED}") from error
 
 

@@ -95,7 +95,7 @@ def _is_formula_in_length(text: str) -> bool:
     """Whether it is an expression with no names but L and the functions; a hub id has others."""
     try:
         tree = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError, SystemError):
         return False
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     return names <= {"L", *FUNCTIONS}

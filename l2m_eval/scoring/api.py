@@ -7,6 +7,8 @@ all its log-probabilities rather than their sum.
 
 from __future__ import annotations
 
+import gc
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -60,8 +62,9 @@ class CompletionsScorer:
 
         try:
             answers: list[list[Any]] = self._lm._loglikelihood_tokens(requests)
-        except L2MError:
-            raise
+            return answers
+        except L2MError as error:
+            refusal = str(error)
         except (
             RequestException,
             ClientError,
@@ -70,10 +73,9 @@ class CompletionsScorer:
             ValueError,  # what comes back is no JSON
         ) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise L2MError(
-                f"base_url: no answer from {self._lm.base_url} after {self._lm.max_retries} attempts: {reason}"
-            ) from error
-        return answers
+            refusal = f"base_url: no answer from {self._lm.base_url} after {self._lm.max_retries} attempts: {reason}"
+        _forget_failed_tasks()
+        raise L2MError(refusal)
 
     def _of_target(self, answer: list[Any], window: Window) -> np.ndarray:
         """Log-probabilities of the target from those of the prompt (and of what was generated behind it)."""
@@ -112,6 +114,16 @@ def _whole_answers(lm: Any) -> Iterator[None]:
         del lm.parse_logprobs
 
 
+def _forget_failed_tasks() -> None:
+    """Collect the requests that failed beside the first, which asyncio would print each with its traceback."""
+    log = logging.getLogger("asyncio")
+    before, log.disabled = log.disabled, True
+    try:
+        gc.collect()
+    finally:
+        log.disabled = before
+
+
 def _log_probs_of(outputs: Any, prompts: Sequence[Any]) -> list[list[Any]]:
     """The log-probabilities of each prompt in a server's answer, empty where it has none for a prompt.
 
@@ -134,10 +146,11 @@ def _log_probs_of(outputs: Any, prompts: Sequence[Any]) -> list[list[Any]]:
     for place, choice in enumerate(choices if isinstance(choices, list) else []):
         if not isinstance(choice, dict):
             continue
-        index = choice.get("index", place)  # their order in the answer may be another
+        index = choice.get("index")  # their order in the answer may be another
+        index = index if isinstance(index, int) else place
         log_probs = choice.get("logprobs")
         found = log_probs.get("token_logprobs") if isinstance(log_probs, dict) else None
-        if isinstance(index, int) and 0 <= index < len(answers) and isinstance(found, list):
+        if 0 <= index < len(answers) and isinstance(found, list):
             if read is None and len(found) > len(prompts[index]) + 1:
                 raise L2MError(
                     f"model: the server answered a prompt of {len(prompts[index])} tokens with {len(found)} "
