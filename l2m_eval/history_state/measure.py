@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from l2m_eval.errors import L2MError
+from l2m_eval.errors import L2MError, shown
 from l2m_eval.history_state.cache import (
     StateTensor,
     kept_in_modules,
@@ -42,6 +42,8 @@ from l2m_eval.history_state.state import (
 OPERATION_BUDGET = 60_000
 # Lengths at which such models are looked at instead, all far beyond any convolution.
 SHORT_LENGTHS = (8, 16, 32)
+# Far more than any model has: a configuration of a line can ask for a thousand million, one object each.
+MOST_LAYERS = 10_000
 # A loaded model computes its state at this many of the lengths asked for, none longer than this many tokens; the
 # rest follows from its configuration, if that agrees.
 LIVE_PASSES, LONGEST_LIVE = 3, 4096
@@ -159,6 +161,12 @@ def state_of_configuration(
     """
     lengths = check_lengths(lengths)
     config = _load_config(source, trust_remote_code)
+    for asked in settings_of(config, "num_hidden_layers"):
+        if isinstance(asked, int) and asked > MOST_LAYERS:
+            raise L2MError(
+                f"num_hidden_layers: {shown(asked)} cannot be built; give a configuration of up to "
+                f"{MOST_LAYERS:,} layers"
+            )
     if isinstance(getattr(torch, dtype or "none", None), torch.dtype):
         config = copy.deepcopy(config)
         config.dtype = getattr(torch, dtype)

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from lm_eval.api.model import TemplateLM
 
 from l2m_eval.errors import L2MError
+from l2m_eval.settings import flag
 
 
 class TokenizerOnlyLM(TemplateLM):
@@ -29,7 +30,7 @@ class TokenizerOnlyLM(TemplateLM):
         pretrained: str | None = None,
         tokenizer: str | None = None,
         revision: str = "main",
-        trust_remote_code: bool = False,
+        trust_remote_code: bool | str = False,
         **_unused: Any,
     ):
         from transformers import AutoTokenizer
@@ -42,8 +43,10 @@ class TokenizerOnlyLM(TemplateLM):
             )
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(
-                name, revision=revision, trust_remote_code=trust_remote_code
+                name, revision=revision, trust_remote_code=flag("trust_remote_code", trust_remote_code)
             )
+        except L2MError:
+            raise
         except (OSError, ValueError) as error:
             reason = str(error).strip().split("\n")[0][:200]
             raise L2MError(f"pretrained: no tokenizer can be loaded from {name!r}: {reason}") from error
