@@ -67,7 +67,7 @@ def sample_requests(lm: Any, requests: Sequence[SampleRequest]) -> list[str]:
             "does not sample at temperature 1 with seeds of their own"
         )
     samples = [
-        encoder.encode(text, f"sample {request.number}")[:length]
+        encoder.encode(text, f"sample {request.number}", by_model=True)[:length]
         for text, request in zip(texts, requests, strict=True)
     ]
     return [

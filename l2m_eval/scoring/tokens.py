@@ -19,7 +19,11 @@ logger = logging.getLogger(__name__)
 # Tokens beyond those wanted that a shortened text must give: the cut may change its last few.
 _MARGIN = 32
 # How marks are written that no running text holds: <|im_start|>, <tool_call>, [INST].
-_MARK = re.compile(r"<[^<>\s]+>|\[/?[A-Z_]{2,}\]")
+_MARK = re.compile(r"<(?P<name>[^<>\s]+)>|\[/?[A-Z_]{2,}\]")
+# Elements of HTML, for which some tokenizers (Gemma's) have tokens too: they are text like any other.
+_HTML = re.compile(
+    "a|b|blockquote|br|caption|code|div|em|h[1-6]|hr|i|li|ol|p|pre|s|span|strong|su[bp]|table|tbody|t[dhr]|tfoot|thead|ul?"
+)
 # Characters in which a token is looked for at first: natural text has two to five a token.
 _CHARACTERS = 8
 
@@ -142,11 +146,14 @@ class Encoder:
             self._entropies[chunks, n] = ngram_entropy(texts, n)
         return self._entropies[chunks, n]
 
-    def encode(self, text: str, label: str) -> Tokens:
-        """Token ids of `text`; strings that spell special tokens are scored as text, or refused."""
-        return self._encode(text, label)[0]
+    def encode(self, text: str, label: str, *, by_model: bool = False) -> Tokens:
+        """Token ids of `text`; strings that spell special tokens are scored as text, or refused.
 
-    def _encode(self, text: str, label: str) -> tuple[Tokens, Tokens | None]:
+        Of text that the model itself wrote (`by_model`) nothing is refused: its marks are its own.
+        """
+        return self._encode(text, label, by_model)[0]
+
+    def _encode(self, text: str, label: str, by_model: bool = False) -> tuple[Tokens, Tokens | None]:
         ends = None
         if hasattr(self._tokenizer, "all_special_ids") and callable(self._tokenizer):
             fast = bool(getattr(self._tokenizer, "is_fast", False))
@@ -167,7 +174,7 @@ class Encoder:
             ids = self._lm.tok_encode(text, add_special_tokens=False)
         tokens = np.asarray(ids, dtype=np.int64).reshape(-1)
         control = self._control.keys() & set(tokens.tolist())
-        if control:
+        if control and not by_model:
             found = min(control)
             raise L2MError(
                 f"corpus: {label} holds text that this tokenizer turns into the special token id {found} "
@@ -199,7 +206,7 @@ def _control_tokens(tokenizer: Any) -> dict[int, str]:
         found = {
             number: str(token.get("content"))
             for number, token in listed.items()
-            if token.get("special") or _MARK.fullmatch(str(token.get("content")))
+            if token.get("special") or _is_mark(str(token.get("content")))
         }
         for name in ("bos_token_id", "eos_token_id"):
             number = getattr(tokenizer, name)
@@ -209,9 +216,14 @@ def _control_tokens(tokenizer: Any) -> dict[int, str]:
     special = set(getattr(tokenizer, "all_special_ids", None) or ()) - {unknown}
     names = {int(number): str(tokenizer.decode([int(number)])) for number in special}
     for number, token in (getattr(tokenizer, "added_tokens_decoder", None) or {}).items():
-        if _MARK.fullmatch(str(token)) and number != unknown:
+        if _is_mark(str(token)) and number != unknown:
             names.setdefault(int(number), str(token))
     return names
+
+
+def _is_mark(token: str) -> bool:
+    found = _MARK.fullmatch(token)
+    return found is not None and _HTML.fullmatch((found["name"] or "").strip("/").lower()) is None
 
 
 def _room(lm: Any) -> int:

@@ -166,6 +166,19 @@ def test_no_mark_in_a_text_becomes_a_control_token(llama, mark, special):
             score_requests(llama, [request(48, text=text)], progress=False)
 
 
+def test_marks_that_the_model_wrote_itself_are_its_own(llama):
+    llama.model.resize_token_embeddings(384)
+    llama.tokenizer.add_tokens(["<tool_call>"])
+    assert Encoder(llama).encode("so <tool_call> it", "sample 0", by_model=True).tolist().count(320) == 1
+
+
+def test_elements_of_html_are_text_where_a_tokenizer_has_tokens_for_them(llama):
+    llama.model.resize_token_embeddings(384)
+    llama.tokenizer.add_tokens(["<td>", "</td>", "<h1>"])
+    (window,) = request(8, text="<td>cell</td><h1>" * 20).plan(Encoder(llama)).windows
+    assert {320, 321, 322} <= set(window.target.tolist())
+
+
 def test_added_tokens_that_are_text_stay_tokens(llama):
     llama.model.resize_token_embeddings(384)
     llama.tokenizer.add_tokens(["        ", "sentences"])
