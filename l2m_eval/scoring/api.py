@@ -71,8 +71,10 @@ class CompletionsScorer:
             OSError,
             asyncio.TimeoutError,  # since Python 3.11 the built-in one, an OSError
             ValueError,  # what comes back is no JSON
+            UnboundLocalError,  # lm-eval before 0.4.12, while it reports that a parallel request failed
         ) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            cause = (error.__context__ or error) if isinstance(error, UnboundLocalError) else error
+            reason = " ".join(str(cause).split()) or type(cause).__name__
             refusal = f"base_url: no answer from {self._lm.base_url} after {self._lm.max_retries} attempts: {reason}"
         _forget_failed_tasks()
         raise L2MError(refusal)

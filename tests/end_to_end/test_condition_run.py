@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from types import SimpleNamespace
 
 import pytest
@@ -134,6 +135,8 @@ def test_a_fixed_state_violates_and_has_a_finite_horizon(hf, tiny_mamba):
 
 
 def test_a_hybrid_is_satisfied_in_the_end_with_its_constant_part_shown(hf, tiny_hybrid):
+    if version("transformers").startswith("4."):
+        pytest.skip("transformers 4 allocates LFM2's convolution states for its attention layers too")
     run = hf(tiny_hybrid, reference=PUBLISHED)
     assert run.code == 0, run.stderr
     metrics, check = run.metrics(TASK), run.results["configs"][TASK]["l2m"]["check"]
