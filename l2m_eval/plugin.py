@@ -157,7 +157,12 @@ def register_request_types() -> None:
     def l2m_logprobs(self: Any, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         from l2m_eval.scoring import score_requests
 
-        return score_requests(self, [request.args[1] for request in requests], progress=not disable_tqdm)
+        return score_requests(
+            self,
+            [request.args[1] for request in requests],
+            progress=not disable_tqdm,
+            tasks=[request.task_name for request in requests],
+        )
 
     def l2m_samples(self: Any, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         from l2m_eval.scoring.sampling import sample_requests

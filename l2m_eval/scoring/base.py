@@ -67,11 +67,19 @@ class Scorer(Protocol):
     def __call__(self, windows: Sequence[Window], advance: Advance) -> list[Scored]: ...
 
 
-def score_requests(lm: Any, requests: Sequence[ScoringRequest], progress: bool = True) -> list[str]:
+def score_requests(
+    lm: Any, requests: Sequence[ScoringRequest], progress: bool = True, tasks: Sequence[str] = ()
+) -> list[str]:
     """Answer the requests of our tasks with the model `lm`.
 
     All windows of all documents are planned and checked before the first is scored, equal ones are scored
     once, and the scorer sees them longest first.
+
+    Args:
+        lm: Any LM of the harness.
+        requests: One for each document of each task.
+        progress: Whether to show bars.
+        tasks: Whose each request is, where they are of several tasks.
 
     Raises:
         L2MError: a backend without token log-likelihoods, a window that does not fit the model, or a
@@ -115,14 +123,16 @@ def score_requests(lm: Any, requests: Sequence[ScoringRequest], progress: bool =
             bad = "NaN" if np.isnan(scored.sums).any() else "infinite"
             raise L2MError(f"model: {bad} log-probability in the window of {unique[key].label}")
     records = []
-    for plan in plans:
+    counted: set[tuple[str, tuple[bytes, bytes, tuple[int, ...]]]] = set()
+    for plan, task in zip(plans, tasks or [""] * len(plans), strict=True):
         keys = [window.key for window in plan.windows]
         record = json.loads(plan.record([scores[key].sums for key in keys]))
         if "tokens_scored" in record:
-            # What was fed, which only the scorer knows; a window of several documents counts with the first.
-            record["tokens_scored"] = sum(
-                unique.pop(key, None) is not None and scores[key].tokens for key in keys
-            )
+            # What was fed, which only the scorer knows; a window of several documents counts with the first, and
+            # one of several tasks with each, so that what a task costs does not depend on its company.
+            new = {(task, key) for key in keys} - counted
+            record["tokens_scored"] = sum(scores[key].tokens for _, key in new)
+            counted |= new
         records.append(json.dumps(record))
     return records
 

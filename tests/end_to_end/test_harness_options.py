@@ -85,12 +85,8 @@ def together(run):
 
 
 def numbers(answer, task):
-    """The metrics of a task that are numbers: without aliases and "N/A".
-
-    Without the count of tokens too: windows that two tasks need are scored once, and counted by one of them.
-    """
-    found = {key: value for key, value in answer["results"][task].items() if isinstance(value, float)}
-    return {key: value for key, value in found.items() if not key.startswith("tokens_scored")}
+    """The metrics of a task that are numbers: without aliases and "N/A"."""
+    return {key: value for key, value in answer["results"][task].items() if isinstance(value, float)}
 
 
 def test_every_task_file_is_among_those_run_here_or_needs_the_hub():
@@ -111,9 +107,6 @@ def test_our_tasks_beside_stock_tasks_are_as_when_run_alone(run, together, task)
     alone, beside = numbers(run([task]), task), numbers(together, task)
     assert beside.keys() == alone.keys()
     assert len(alone) > 5
-    alone.pop(
-        "tokens_scored,none", None
-    )  # windows that two tasks need are scored once, and counted by one of them
     for name, value in alone.items():
         # The windows of several tasks share batches, which sum float32 products in another order; a bootstrap's
         # quantile of those sums can move by a little more.
