@@ -60,23 +60,23 @@ class CompletionsScorer:
         from aiohttp import ClientError
         from requests import RequestException
 
-        try:
-            answers: list[list[Any]] = self._lm._loglikelihood_tokens(requests)
-            return answers
-        except L2MError as error:
-            refusal = str(error)
-        except (
-            RequestException,
-            ClientError,
-            OSError,
-            asyncio.TimeoutError,  # since Python 3.11 the built-in one, an OSError
-            ValueError,  # what comes back is no JSON
-            UnboundLocalError,  # lm-eval before 0.4.12, while it reports that a parallel request failed
-        ) as error:
-            cause = (error.__context__ or error) if isinstance(error, UnboundLocalError) else error
-            reason = " ".join(str(cause).split()) or type(cause).__name__
-            refusal = f"base_url: no answer from {self._lm.base_url} after {self._lm.max_retries} attempts: {reason}"
-        _forget_failed_tasks()
+        with _failures_told_once():
+            try:
+                answers: list[list[Any]] = self._lm._loglikelihood_tokens(requests)
+                return answers
+            except L2MError as error:
+                refusal = str(error)
+            except (
+                RequestException,
+                ClientError,
+                OSError,
+                asyncio.TimeoutError,  # since Python 3.11 the built-in one, an OSError
+                ValueError,  # what comes back is no JSON
+            ) as error:
+                reason = " ".join(str(error).split()) or type(error).__name__
+                tried = f"after {self._lm.max_retries} attempts"
+                refusal = f"base_url: no answer from {self._lm.base_url} {tried}: {reason}"
+            gc.collect()
         raise L2MError(refusal)
 
     def _of_target(self, answer: list[Any], window: Window) -> np.ndarray:
@@ -116,14 +116,19 @@ def _whole_answers(lm: Any) -> Iterator[None]:
         del lm.parse_logprobs
 
 
-def _forget_failed_tasks() -> None:
-    """Collect the requests that failed beside the first, which asyncio would print each with its traceback."""
+@contextmanager
+def _failures_told_once() -> Iterator[None]:
+    """Without what asyncio prints, each with its traceback, of the requests that failed beside the first."""
+
+    def is_told(record: logging.LogRecord) -> bool:
+        return "was never retrieved" not in record.getMessage()
+
     log = logging.getLogger("asyncio")
-    before, log.disabled = log.disabled, True
+    log.addFilter(is_told)
     try:
-        gc.collect()
+        yield
     finally:
-        log.disabled = before
+        log.removeFilter(is_told)
 
 
 def _log_probs_of(outputs: Any, prompts: Sequence[Any]) -> list[list[Any]]:
