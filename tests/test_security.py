@@ -189,6 +189,13 @@ def test_the_size_of_a_configuration_does_not_hold_us_up(tmp_path):
         history_state_size(str(tmp_path), [4])
 
 
+def test_a_configuration_that_cannot_run_at_some_length_is_one_line():
+    small = {"num_hidden_layers": 1, "hidden_size": 8, "intermediate_size": 8, "vocab_size": 16,
+             "num_attention_heads": 2, "num_key_value_heads": 1}  # fmt: skip
+    with pytest.raises(L2MError, match=r"cannot (run .* as it is configured|be run from its configuration)"):
+        history_state_size({"model_type": "llama", **small, "sliding_window": False}, [4, 16])
+
+
 # --- what is written ----------------------------------------------------------------------------------------------
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg/onload=alert(3)>"

@@ -275,7 +275,7 @@ def _on_meta(config: Any, name: str, trust_remote_code: bool = False, architectu
                 model = _built_on_meta(config, dtype, attention, trust_remote_code, architecture)
                 run = _meta_run(model, dtype, width, dtype_name, name)
                 run(2)
-                return run
+                return _refusing(run, name)
             except L2MError:
                 raise
             except Exception as error:
@@ -284,6 +284,22 @@ def _on_meta(config: Any, name: str, trust_remote_code: bool = False, architectu
         f"model: the architecture {_name_of(config)!r} cannot be run from its configuration: "
         f"{_first_line(errors[0])}; load the model, or state the size yourself: a formula, a table or a constant"
     )
+
+
+def _refusing(run: Run, name: str) -> Run:
+    """A configuration may hold what only shows at some lengths, a window of no tokens for one."""
+
+    def refusing(length: int) -> tuple[tuple[StateTensor, ...], tuple[int, ...]]:
+        try:
+            return run(length)
+        except (L2MError, _OutOfReach):
+            raise
+        except Exception as error:
+            raise L2MError(
+                f"model: {name} cannot run {length} tokens as it is configured: {_first_line(error)}"
+            ) from error
+
+    return refusing
 
 
 def _built_on_meta(
