@@ -84,7 +84,9 @@ def run_variant(
                         future.result()
                         bar.update()
                 except BaseException:
-                    pool.shutdown(cancel_futures=True)  # or an error is told when all others are done, hours later
+                    pool.shutdown(
+                        cancel_futures=True
+                    )  # or an error is told when all others are done, hours later
                     raise
     return [result for run in runs if (result := run.result()) is not None]
 

@@ -176,7 +176,9 @@ def test_a_plan_with_a_mistake_is_one_line(tmp_path, changes, message):
 
 
 def test_what_is_not_there_is_named(tmp_path, capsys):
-    with pytest.raises(L2MError, match=r"scale: 'desktop' is not known; accepted: gpu, laptop, laptop-gaussian, paper"):
+    with pytest.raises(
+        L2MError, match=r"'desktop' is not known; accepted: gpu, laptop, laptop-gaussian, paper"
+    ):
         read_plan("desktop")
     with pytest.raises(L2MError, match=r"config: .*no.yaml cannot be read"):
         read_plan(str(tmp_path / "no.yaml"))

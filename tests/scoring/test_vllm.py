@@ -157,6 +157,6 @@ def test_answers_without_what_is_needed_get_one_sentence(model, monkeypatch, cha
 
 def test_room_is_left_for_the_prefix_and_the_generated_token(model):
     lm = VLLM(model)
-    lm.tokenizer = SimpleNamespace(all_special_ids=[0])
+    lm.tokenizer = SimpleNamespace(all_special_ids=[0], decode=str)
     lm.tok_encode, lm.prefix_token_id = str.split, 0
     assert Encoder(lm).longest == 128 - 2
