@@ -174,11 +174,6 @@ def compared(
     return [*(statistics.median(times) for times in zip(*pairs, strict=True)), ratio]
 
 
-def peak_bytes() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes here
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 def in_a_process_of_its_own(function: str, *arguments: Any) -> Any:
     command = [sys.executable, __file__, "--run", json.dumps([function, *arguments])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -370,6 +365,7 @@ def memory_of(way: str, family: str, length: int, vocabulary: int) -> dict[str, 
 
     from l2m_eval.scoring.base import PortableScorer
     from l2m_eval.scoring.huggingface import HuggingFaceScorer
+    from l2m_eval.scoring.memory import peak_resident_bytes
     from l2m_eval.windows import Window
 
     torch.manual_seed(0)
@@ -395,8 +391,8 @@ def memory_of(way: str, family: str, length: int, vocabulary: int) -> dict[str, 
     start = time.perf_counter()
     [answer] = scorer([window], no_bar)
     return {
-        "peak": peak_bytes() - before - hidden,
-        "whole": peak_bytes(),
+        "peak": peak_resident_bytes() - before - hidden,
+        "whole": peak_resident_bytes(),
         "seconds": time.perf_counter() - start,
         "nats": float(-answer.sums[0] / length),
     }
@@ -452,6 +448,7 @@ def on_device(name: str, dry: bool, documents: int, repetitions: int) -> dict[st
     from transformers import LlamaConfig, LlamaForCausalLM, Mamba2Config, Mamba2ForCausalLM
 
     from l2m_eval.scoring.base import choose_scorer
+    from l2m_eval.scoring.memory import peak_resident_bytes
     from l2m_eval.windows import Window
 
     device = "cpu" if dry else "cuda"
@@ -497,7 +494,7 @@ def on_device(name: str, dry: bool, documents: int, repetitions: int) -> dict[st
         "share_of_bare": found[2],
         "bipartite_share_of_bare": whole[2],
         "bipartite_tokens": fed / documents,
-        "peak": peak_bytes() if dry else torch.cuda.max_memory_allocated(),
+        "peak": peak_resident_bytes() if dry else torch.cuda.max_memory_allocated(),
     }
     fits, length = 0, max(lengths)
     while length <= longest:

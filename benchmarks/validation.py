@@ -51,6 +51,7 @@ SEED = 20250
 DOCUMENTS = (20, 50, 200)
 LENGTHS = (4, 8, 16, 32, 64, 128, 256, 512)
 DISTANCES = (1, 2, 4, 8, 16, 32, 64, 128)
+FARTHEST = 1e36  # the longest length that `l2m_eval.condition.horizon` looks at
 FAR = 4.0  # times the information at the longest length: what the state of the horizon can hold
 BLOCK = 2000  # documents scored at a time
 
@@ -330,13 +331,16 @@ def bipartite_quantities(
     documents: int,
     replicates: int,
 ) -> dict[str, Quantity]:
-    """Points, β and A of each estimator over replicates of `documents` documents.
+    """Points, β, A and, of the direct one, the horizon of each estimator over replicates of `documents` documents.
 
     reference: vCLUB's own expectation, (lengths,), nats: an upper bound of the information, not the information.
     """
     rows: dict[str, list[Any]] = {}
     settings = bipartite_settings(scenario)
     far = FAR * float(exact_curve(scenario)[-1])
+    (amplitude,), (exponent,), _ = fit_power_law(scenario.lengths, exact_curve(scenario))
+    exact_horizon = log_horizon(ScalingLaw(float(amplitude), float(exponent), scenario.name), far)[0]
+    filled = exact_horizon < math.log(FARTHEST)  # a curve that does not grow has no length to be held
     for replicate in range(replicates):
         at = slice(replicate * documents, (replicate + 1) * documents)
         for curve in bipartite_curves(*as_records(scenario, sums, at), settings, seed=replicate):
@@ -350,7 +354,7 @@ def bipartite_quantities(
             rows.setdefault(f"{curve.name} A", []).append(
                 (fit.amplitude, fit.amplitude_error, *fit.amplitude_interval)
             )
-            if curve.name == "direct" and np.isfinite(fit.exponent):
+            if curve.name == "direct" and filled and np.isfinite(fit.exponent):
                 rows.setdefault("direct horizon", []).append(
                     log_horizon(ScalingLaw.from_fit(fit, scenario.name), far)
                 )
@@ -361,8 +365,7 @@ def bipartite_quantities(
         truth = truths[curve_name]
         if what != "points":
             (amplitude,), (exponent,), _ = fit_power_law(scenario.lengths, truth)
-            fitted = ScalingLaw(float(amplitude), float(exponent), scenario.name)
-            truth = {"β": exponent, "A": amplitude, "horizon": log_horizon(fitted, far)[0]}[what]
+            truth = {"β": exponent, "A": amplitude, "horizon": exact_horizon}[what]
         found[name] = quantity(estimates, truth)
     return found
 
@@ -375,7 +378,7 @@ def log_horizon(law: ScalingLaw, capacity: float) -> tuple[float, float, float, 
     """
     state = history_state_size({"formula": "1"}, [1])
     found = horizon(law, state, nats_per_element=capacity)
-    value, low, high = np.log(np.minimum([found.length, *found.interval], 1e36)).tolist()
+    value, low, high = np.log(np.minimum([found.length, *found.interval], FARTHEST)).tolist()
     return value, (high - low) / (2 * 1.96), low, high
 
 

@@ -142,6 +142,15 @@ def _peak(device: torch.device) -> int:
     if device.type != "cpu":
         module = _device_module(device)
         return int(module.max_memory_allocated(device)) if hasattr(module, "max_memory_allocated") else 0
+    return peak_resident_bytes()
+
+
+def peak_resident_bytes() -> int:
+    """The most resident memory of this process so far, bytes.
+
+    `getrusage` says the same of a process that has not been started by a larger one: on Linux its figure outlives
+    the `exec` and is then that of the parent.
+    """
     import resource
     import sys
 
