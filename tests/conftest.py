@@ -6,8 +6,14 @@ import os
 import random
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
+
+# The suite draws the same inputs each time, for its outcome to be that of the change and not of chance.
+# `pytest --hypothesis-profile=default` draws new ones.
+hypothesis.settings.register_profile("same inputs", derandomize=True)
+hypothesis.settings.load_profile("same inputs")
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -293,6 +293,8 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 
 def _changed(data: Any, places: list[tuple[Any, ...]], where: int, what: Any) -> None:
     """Put `what` at one place, or remove the entry where it is the word 'absent'; gone places are left alone."""
+    if not places:
+        return
     path = places[where % len(places)]
     for key in path[:-1]:
         try:
@@ -322,13 +324,13 @@ def results_that_were_changed(which: int, changes: list[tuple[int, Any]], log_ch
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / name).write_text(_written(data))
         for log, lines in logs.items():
+            answers = [json.loads(line["filtered_resps"][0]) for line in lines]
+            inside = {"lines": lines, "answers": answers}
             for where, what in log_changes[0] if log_changes else []:
-                answers = [json.loads(line["filtered_resps"][0]) for line in lines]
-                inside = {"lines": lines, "answers": answers}
                 _changed(inside, list(_places(inside)), where, what)
-                for line, answer in zip(lines, answers, strict=False):
-                    if isinstance(line, dict) and isinstance(line.get("filtered_resps"), list):
-                        line["filtered_resps"] = [_written(answer)]
+            for line, answer in zip(lines, answers, strict=False):  # either may have lost some
+                if isinstance(line, dict) and isinstance(line.get("filtered_resps"), list):
+                    line["filtered_resps"] = [_written(answer)]
             (Path(folder) / log).write_text("".join(_written(line) + "\n" for line in lines))
         _use_results(Path(folder))
 

@@ -183,7 +183,6 @@ def test_the_models_read_their_context(lm):
 examples = settings(
     max_examples=25,
     deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
