@@ -43,16 +43,6 @@ def windows(vocabulary=320, count=5):
     return [Window(np.zeros(1, np.int64), target, (2, len(target)), "a window") for target in targets]
 
 
-def by_definition(model, window):
-    """Sums of log-softmax over everything that the model predicts, one window at a time, float64."""
-    ids = torch.from_numpy(np.concatenate([window.context, window.target]))[None]
-    with torch.no_grad():
-        log_probs = torch.log_softmax(model(ids).logits.double(), -1)[0]
-    start = len(window.context)
-    values = [log_probs[t - 1, ids[0, t]].item() for t in range(start, ids.shape[1])]
-    return np.add.reduceat(values, [0, *window.cuts[:-1]])
-
-
 @pytest.fixture
 def llama(tiny_llama):
     return HFLM(pretrained=str(tiny_llama), device="cpu", batch_size=2, dtype="float32")
@@ -75,14 +65,14 @@ def padded(tokenizer_folder, tmp_path):
 # --- vocabularies -------------------------------------------------------------------------------------------------
 
 
-def test_a_vocabulary_larger_than_the_tokenizers_takes_its_share_of_probability(padded):
+def test_a_vocabulary_larger_than_the_tokenizers_takes_its_share_of_probability(padded, plain_sums):
     many = windows()
     assert isinstance(choose_scorer(padded), HuggingFaceScorer)
     for window, scored in zip(many, choose_scorer(padded)(many, no_bar), strict=True):
-        assert scored.sums == pytest.approx(by_definition(padded.model, window), abs=1e-4)  # float32
+        assert scored.sums == pytest.approx(plain_sums(padded.model, window), abs=1e-4)  # float32
 
 
-def test_a_head_smaller_than_the_embeddings_is_right_below_it_and_refuses_beyond(llama):
+def test_a_head_smaller_than_the_embeddings_is_right_below_it_and_refuses_beyond(llama, plain_sums):
     """Models with tokens that are only read (pictures, sound) predict fewer than they embed."""
     head = torch.nn.Linear(32, 300, bias=False)
     head.weight.data.copy_(llama.model.lm_head.weight.data[:300])
@@ -90,7 +80,7 @@ def test_a_head_smaller_than_the_embeddings_is_right_below_it_and_refuses_beyond
     low, high = windows(300), windows(320)
     high[0].target[1] = 310
     for window, scored in zip(low, choose_scorer(llama)(low, no_bar), strict=True):
-        assert scored.sums == pytest.approx(by_definition(llama.model, window), abs=1e-4)
+        assert scored.sums == pytest.approx(plain_sums(llama.model, window), abs=1e-4)
     with pytest.raises(L2MError, match="it predicts 300 tokens, the text has token id 310"):
         choose_scorer(llama)(high, no_bar)
 
@@ -114,14 +104,14 @@ def lossy(llama):
     return llama
 
 
-def test_a_tokenizer_that_does_not_round_trip_is_measured_on_its_own_tokens(lossy):
+def test_a_tokenizer_that_does_not_round_trip_is_measured_on_its_own_tokens(lossy, plain_sums):
     """The unknown token is a token like any other, and a token's bytes are those of the text, not of its spelling."""
     text = "SOME Words ｏｆ a Text, größer. " * 8
     made = request(text=text)
     (window,) = made.plan(Encoder(lossy)).windows
     assert window.target[:8].tolist() == [2, 3, 4, 5, 6, 1, 1, 1]
     record = json.loads(score_requests(lossy, [made], progress=False)[0])
-    assert sum(record["sums"]) == pytest.approx(by_definition(lossy.model, window).sum(), abs=1e-4)
+    assert sum(record["sums"]) == pytest.approx(plain_sums(lossy.model, window).sum(), abs=1e-4)
     ends = Encoder(lossy).byte_ends(chunk(text), 8)
     assert ends.tolist() == [4, 10, 17, 19, 24, 25, 34, 35]  # fullwidth letters have three bytes each
 

@@ -44,22 +44,12 @@ def sums_of(scorer, windows):
     return [scored.sums for scored in scorer(windows, no_bar)]
 
 
-def plain_sums(model, window):
-    """Log-probabilities by the definition: one window, the whole logits, float64."""
-    ids = torch.from_numpy(np.concatenate([window.context, window.target]))[None]
-    with torch.no_grad():
-        log_probs = torch.log_softmax(model(ids).logits.double(), -1)[0]
-    start = len(window.context)
-    values = [log_probs[t - 1, ids[0, t]].item() for t in range(start, ids.shape[1])]
-    return np.add.reduceat(values, [0, *window.cuts[:-1]])
-
-
 @pytest.fixture(scope="module")
 def lm(tiny_llama):
     return HFLM(pretrained=str(tiny_llama), device="cpu", batch_size=4, dtype="float32")
 
 
-def test_the_hf_scorer_gives_the_models_own_log_probabilities(lm):
+def test_the_hf_scorer_gives_the_models_own_log_probabilities(lm, plain_sums):
     windows = windows_of_many_shapes(320)
     scorer = choose_scorer(lm)
     assert isinstance(scorer, HuggingFaceScorer)
@@ -134,7 +124,7 @@ def build(family):
 
 
 @pytest.mark.parametrize("family", ARCHITECTURES)
-def test_every_head_is_the_models_own(family, tokenizer_folder):
+def test_every_head_is_the_models_own(family, tokenizer_folder, plain_sums):
     """Soft-capping, scaling, tied heads, biases: the chunked head must be exact on each architecture."""
     from transformers import AutoTokenizer
 
@@ -245,7 +235,9 @@ SHARING = {"llama", "cohere", "granite", "gpt2", "gpt_neox", "phi", "mixtral"}
 
 
 @pytest.mark.parametrize("family", ARCHITECTURES)
-def test_a_beginning_that_is_read_once_gives_the_same_scores(family, tokenizer_folder, monkeypatch):
+def test_a_beginning_that_is_read_once_gives_the_same_scores(
+    family, tokenizer_folder, monkeypatch, plain_sums
+):
     from transformers import AutoTokenizer
 
     monkeypatch.setattr(huggingface, "SHARED_TOKENS", 3)
