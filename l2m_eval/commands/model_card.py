@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,7 @@ def run(parsed: argparse.Namespace) -> int:
         ) from error
     merged = merged_card(before, name, results)
     try:
-        with card.open("w", encoding="utf-8", newline="") as file:
-            file.write(merged)
+        _replace(card.resolve(), merged.encode())
     except OSError as error:
         raise L2MError(
             f"write: {str(card)!r} cannot be written ({error.strerror}); give a file to write"
@@ -63,3 +63,15 @@ def run(parsed: argparse.Namespace) -> int:
     logger.info("%d result(s) of %s merged", len(results), label)
     print(card)
     return 0
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all: a full disk costs nobody the card that is there."""
+    part = file.with_name(f"{file.name}.part")
+    try:
+        part.write_bytes(content)
+        if file.exists():
+            shutil.copymode(file, part)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)

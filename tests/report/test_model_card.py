@@ -1,5 +1,7 @@
 """The model card: what the hub's own library reads back, and that nothing else in a card is touched."""
 
+import sys
+
 import pytest
 import yaml
 from huggingface_hub import ModelCard
@@ -157,3 +159,37 @@ def test_a_refused_card_is_left_as_it_was(tmp_path, capsys):
     assert main(["model-card", str(tmp_path / "out"), "--write", str(card)]) == 3
     assert card.read_text() == "---\na: [\n---\n"
     assert capsys.readouterr().err.startswith("l2m-eval: error: card:")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process' files are those of POSIX")
+def test_a_full_disk_costs_nobody_the_card(tmp_path, capsys):
+    """No file may grow beyond 64 bytes while the card is written: it stays as it was, and nothing lies beside it."""
+    import resource
+
+    write_bipartite(tmp_path / "out", "m", planted(0.4))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    card = folder / "README.md"
+    card.write_text(CARD)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+    try:
+        ended = main(["model-card", str(tmp_path / "out"), "--write", str(card), "--name", "someone"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert ended == 3
+    assert "cannot be written" in capsys.readouterr().err
+    assert card.read_text() == CARD
+    assert list(folder.iterdir()) == [card]
+
+
+def test_a_card_keeps_its_mode_and_stays_where_its_link_leads(tmp_path, capsys):
+    write_bipartite(tmp_path / "out", "m", planted(0.4))
+    card, link = tmp_path / "card.md", tmp_path / "README.md"
+    card.write_text(CARD)
+    card.chmod(0o640)
+    link.symlink_to(card)
+    assert main(["model-card", str(tmp_path / "out"), "--write", str(link), "--name", "someone"]) == 0
+    assert link.is_symlink()
+    assert card.stat().st_mode & 0o777 == 0o640
+    assert "l2m" in card.read_text()
