@@ -10,9 +10,14 @@ import hypothesis
 import numpy as np
 import pytest
 
-# The suite draws the same inputs each time, for its outcome to be that of the change and not of chance.
-# `pytest --hypothesis-profile=default` draws new ones.
-hypothesis.settings.register_profile("same inputs", derandomize=True)
+# The suite draws the same inputs each time and takes the time it takes, for its outcome to be that of the change and
+# not of chance or of a busy machine. `pytest --hypothesis-profile="new inputs"` looks further.
+hypothesis.settings.register_profile(
+    "new inputs", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile(
+    "same inputs", hypothesis.settings.get_profile("new inputs"), derandomize=True
+)
 hypothesis.settings.load_profile("same inputs")
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -12,7 +12,7 @@ LENGTHS = 2.0 ** np.arange(2, 12)
 
 @pytest.mark.parametrize("method", ["loglog", "wls", "auto"])
 @given(amplitude=st.floats(0.01, 100), exponent=st.floats(-0.5, 1.5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_an_exact_power_law_is_recovered(method, amplitude, exponent):
     a, b, _ = fit_power_law(LENGTHS, amplitude * LENGTHS**exponent, np.ones(len(LENGTHS)), method)
     # The weighted fit searches exponents to 2e-7.
@@ -21,7 +21,7 @@ def test_an_exact_power_law_is_recovered(method, amplitude, exponent):
 
 
 @given(scale=st.floats(0.1, 10), unit=st.floats(0.1, 10))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_units_change_the_amplitude_and_not_the_exponent(scale, unit):
     values = np.random.default_rng(0).uniform(0.5, 2, len(LENGTHS)) * LENGTHS**0.7
     a, b, _ = fit_power_law(LENGTHS, values)

@@ -141,7 +141,7 @@ def gathered(lm, corpus):
     return found
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(6)))
 def test_the_order_in_which_documents_are_gathered_changes_no_bit(gathered, order):
     """Several processes give them back process by process."""

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import digamma
 
@@ -94,7 +94,6 @@ def test_one_sample_has_no_standard_error():
     assert np.isnan(entropy([1]).standard_error)
 
 
-@settings(deadline=None)
 @given(documents, st.integers(1, 5))
 def test_ngrams_are_those_of_a_dictionary_and_never_cross_a_boundary(sequences, n):
     tally = Counter(tuple(s[t : t + n]) for s in sequences for t in range(len(s) - n + 1))

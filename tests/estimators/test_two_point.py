@@ -152,7 +152,7 @@ def dictionary_counts(documents, distance, group, left_out=None):
     return tally
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(random_documents, st.integers(1, 3), st.sampled_from(["grassberger", "plugin", "miller_madow"]))
 def test_counts_are_those_of_a_dictionary_with_and_without_each_group(documents, groups, method):
     sequences = TokenSequences.from_documents(documents)
@@ -174,7 +174,7 @@ def test_counts_are_those_of_a_dictionary_with_and_without_each_group(documents,
                 assert change == pytest.approx(expected, abs=1e-9)  # sums of numbers of order 100
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(random_documents, st.integers(1, 3))
 def test_marginals_are_those_of_the_pairs(documents, groups):
     sequences = TokenSequences.from_documents(documents)

@@ -116,7 +116,7 @@ expressions = st.recursive(
 
 
 @given(expressions, st.integers(1, 4096))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_expression_has_a_size_as_python_would_compute_it_or_is_refused(formula, length):
     """The reference is Python itself, which these generated expressions are harmless for once ours accepts them."""
     try:
@@ -135,7 +135,7 @@ def test_any_expression_has_a_size_as_python_would_compute_it_or_is_refused(form
 
 
 @given(st.text(max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_text_is_a_size_or_an_error_of_ours(text):
     message = ""
     try:

@@ -24,7 +24,7 @@ def covariance(process, length):
     correlation=st.floats(0.05, 0.95),
     left=st.integers(1, 39),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_information_is_the_ratio_of_determinants(beta, facts, correlation, left):
     process, total = GaussianRecall(beta, facts, correlation), 40
     full = covariance(process, total)

@@ -182,7 +182,6 @@ def test_the_models_read_their_context(lm):
 # Fixtures of a function are used on purpose: the patched constant is the same for all examples.
 examples = settings(
     max_examples=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
