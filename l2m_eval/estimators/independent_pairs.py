@@ -5,11 +5,19 @@ lambda = n_a n_b / N, so the sum that an entropy is made of has the expectation
 
     E sum c(n_ab) = sum_ab f(n_a n_b / N),   f(lambda) = E c(Poisson(lambda)) = lambda ln lambda + h(lambda).
 
-The first part is a sum over a and one over b; in the second lambda depends on ln n_a + ln n_b, so with both kinds of
-tokens gathered on a grid of ln n it is a convolution. That costs milliseconds for any vocabulary, which makes it
+Since the frequencies are given, n_ab is a little less scattered than that (hypergeometric): a token that is there
+once meets nothing twice. E n(n - 1) is lambda^2 (1 - 1/n_a) (1 - 1/n_b) N / (N - 1) and not lambda^2, and to first
+order in that difference (a Charlier expansion) each pair of tokens adds
+
+    g(lambda) ((1 - 1/n_a) (1 - 1/n_b) N / (N - 1) - 1),   g(lambda) = lambda^2 / 2 f''(lambda),
+
+altogether V / N nats where tokens are frequent: with a large vocabulary more than an error bar.
+
+The first part of f is a sum over a and one over b; elsewhere lambda depends on ln n_a + ln n_b, so with both kinds
+of tokens gathered on a grid of ln n the sums are convolutions. That costs milliseconds for any vocabulary and is
 affordable once for every group of documents left out: an estimate and its null go up and down together with the
 frequencies of the tokens in the sample, and an error bar that ignores this is too large. Shuffles remain the null
-itself, with all that is not Poisson.
+itself, with all that is not in these sums.
 """
 
 from __future__ import annotations
@@ -42,39 +50,55 @@ def expected_pair_entropy(firsts: Ints, seconds: Ints, estimator: EntropyEstimat
         return float("nan")
     log_samples = np.log(samples)
     contributions = xlogy(firsts, firsts).sum() + xlogy(seconds, seconds).sum() - samples * log_samples
-    a, b = _on_grid(firsts), _on_grid(seconds)
-    together = fftconvolve(a, b)  # by ln n_a + ln n_b
+    together = fftconvolve(_on_grid(firsts), _on_grid(seconds))  # by ln n_a + ln n_b
     log_mean = STEP * np.arange(len(together)) - log_samples
-    contributions += float(together @ _beyond_logarithm(estimator, log_mean))
+    beyond, curved = _beyond_logarithm(estimator, log_mean)
+    contributions += float(together @ beyond)
+    if samples > 1:
+        twice = fftconvolve(_on_grid(firsts, twice=True), _on_grid(seconds, twice=True))
+        contributions += float((twice * (samples / (samples - 1)) - together) @ curved)
     return float(estimator.from_sum(contributions, samples))
 
 
-def _on_grid(counts: Ints) -> Floats:
-    """Number of tokens by ln n on a grid of STEP, each shared out between the two grid points around it."""
-    place = np.log(counts[counts > 0]) / STEP
+def _on_grid(counts: Ints, twice: bool = False) -> Floats:
+    """Number of tokens by ln n on a grid of STEP, each shared out between the two grid points around it.
+
+    twice: each counts 1 - 1/n instead.
+    """
+    seen = counts[counts > 0]
+    weights = 1 - 1 / seen if twice else np.ones(len(seen))
+    place = np.log(seen) / STEP
     low = place.astype(np.int64)
     share = place - low
     size = int(low.max()) + 2
     return np.asarray(
-        np.bincount(low, weights=1 - share, minlength=size)
-        + np.bincount(low + 1, weights=share, minlength=size)
+        np.bincount(low, weights=weights * (1 - share), minlength=size)
+        + np.bincount(low + 1, weights=weights * share, minlength=size)
     )
 
 
-def _beyond_logarithm(estimator: EntropyEstimator, log_mean: Floats) -> Floats:
-    """h(lambda) = E c(Poisson(lambda)) - lambda ln lambda, at logarithms of lambda."""
-    grid, table = _table(estimator)
+def _beyond_logarithm(estimator: EntropyEstimator, log_mean: Floats) -> tuple[Floats, Floats]:
+    """h(lambda) = E c(Poisson(lambda)) - lambda ln lambda, and g(lambda), at logarithms of lambda."""
+    grid, beyond, curved = _table(estimator)
     mean = np.exp(log_mean)
-    rare = mean * float(estimator.contribution(np.array([1]))[0]) - xlogy(mean, mean)
-    return np.where(log_mean < grid[0], rare, np.interp(log_mean, grid, table))
+    once, twice = estimator.contribution(np.array([1, 2]))
+    rare = log_mean < grid[0]
+    return (
+        np.where(rare, mean * float(once) - xlogy(mean, mean), np.interp(log_mean, grid, beyond)),
+        # g is lambda / 2 where lambda is large: the table holds what it is beside that.
+        np.where(rare, mean**2 / 2 * float(twice - 2 * once), mean / 2 + np.interp(log_mean, grid, curved)),
+    )
 
 
 @functools.cache
-def _table(estimator: EntropyEstimator) -> tuple[Floats, Floats]:
+def _table(estimator: EntropyEstimator) -> tuple[Floats, Floats, Floats]:
+    """Logarithms of lambda, h, and g - lambda / 2."""
     grid = np.arange(np.log(SMALLEST), np.log(LARGEST) + STEP, STEP)
-    values = np.empty(len(grid))
+    beyond, curved = np.empty(len(grid)), np.empty(len(grid))
     for i, mean in enumerate(np.exp(grid)):
         reach = 12 * np.sqrt(mean) + 30
-        n = np.arange(max(0, int(mean - reach)), int(mean + reach) + 1)
-        values[i] = poisson.pmf(n, mean) @ estimator.contribution(n) - xlogy(mean, mean)
-    return grid, values
+        n = np.arange(max(0, int(mean - reach)), int(mean + reach) + 3)
+        c, probability = estimator.contribution(n), poisson.pmf(n[:-2], mean)
+        beyond[i] = probability @ c[:-2] - xlogy(mean, mean)
+        curved[i] = mean**2 / 2 * (probability @ np.diff(c, 2)) - mean / 2
+    return grid, beyond, curved

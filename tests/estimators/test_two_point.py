@@ -303,17 +303,30 @@ def test_the_corrected_estimate_does_not_depend_on_the_marginals():
     assert np.abs(own.uncorrected - published.uncorrected)[-1] > 1e-4
 
 
+@pytest.mark.parametrize("vocabulary", [4, 500])
 @pytest.mark.parametrize("method", ["grassberger", "plugin", "miller_madow"])
-def test_the_expected_null_is_the_mean_of_shuffles(method):
+def test_the_expected_null_is_the_mean_of_shuffles(method, vocabulary):
+    """For many tokens, and for few that are frequent, whose pairs are less scattered than Poisson ones."""
     rng = np.random.default_rng(14)
-    firsts, seconds = (rng.multinomial(20_000, zipf(500)) for _ in range(2))
+    firsts, seconds = (rng.multinomial(20_000, zipf(vocabulary)) for _ in range(2))
+    shuffles = [shuffled_pair_information(firsts, seconds, method, rng) for _ in range(100)]
     estimator = entropy_estimator(method)
     marginal = sum(estimator.from_sum(estimator.contribution(n).sum(), 20_000) for n in (firsts, seconds))
-    shuffles = [shuffled_pair_information(firsts, seconds, method, rng) for _ in range(30)]
     expected = marginal - expected_pair_entropy(firsts, seconds, estimator)
-    # Poisson counts leave V^2 cells free, fixed marginals (V - 1)^2: at most (2 V - 1) / 2N nats of difference, which
-    # is the same with and without a group of documents.
-    assert 0 < expected - np.mean(shuffles) < 999 / 40_000
+    # The grid of ln n and what is left of "nearly Poisson" beside four errors of the mean of shuffles.
+    assert expected == pytest.approx(np.mean(shuffles), abs=0.4 * np.std(shuffles) + 2e-5)
+
+
+def test_independent_tokens_of_a_large_vocabulary_have_no_bias_left():
+    """Leaving out groups changes estimate and null alike, so that nothing passes for a bias."""
+    rng = np.random.default_rng(21)
+    biased = []
+    for _ in range(8):
+        tokens = rng.choice(4000, size=(100, 5000), p=zipf(4000))
+        curve = two_point_mutual_information(tokens, [1, 16, 256])
+        biased.append(np.abs(curve.bias / curve.scatter))
+    # The pseudo-bias of thirty-two groups scatters by about the error itself: 24 values, 16 of them independent.
+    assert np.mean(np.array(biased) > 2) < 0.2
 
 
 def persistent_chain(rng, documents, length, vocabulary, stay):
