@@ -305,10 +305,8 @@ def _body(model: Any) -> Any:
 
 
 def _body_name(model: Any) -> str:
-    for name in (
-        model.base_model_prefix,
-        "model",
-    ):  # Gemma 3 in transformers 4 has a prefix that it does not use
+    # Gemma 3 in transformers 4 has a prefix that it does not use.
+    for name in (model.base_model_prefix, "model"):
         if getattr(model, name, None) not in (None, model):
             return str(name)
     raise TypeError("no body module")
