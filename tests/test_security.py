@@ -44,6 +44,12 @@ UNSAFE_CALLS = {
 }  # fmt: skip
 
 
+def bipartite_results():
+    """A results file of ours that holds the bipartite task."""
+    files = sorted(EXAMPLES.glob("books-llama-5m/results_*.json"))
+    return next(file for file in files if "l2m_bipartite_text" in json.loads(file.read_text())["results"])
+
+
 def dotted(node: ast.expr) -> str:
     parts = []
     while isinstance(node, ast.Attribute):
@@ -172,7 +178,7 @@ def test_a_folder_named_in_results_is_not_trusted_either(with_code, tmp_path):
     from l2m_eval.saved_check import state_of
 
     folder, mark = with_code
-    file = next(EXAMPLES.glob("books-llama-5m/results_2026-11-25T01-11*.json"))
+    file = bipartite_results()
     data = json.loads(file.read_text())
     data["config"]["model_args"] = {"pretrained": str(folder), "trust_remote_code": True}
     (tmp_path / "results_1.json").write_text(json.dumps(data))
@@ -284,7 +290,7 @@ def test_nothing_is_written_outside_the_reports_folder(pages):
 @pytest.mark.parametrize("task", ["../../../etc/passwd", "/etc/passwd", "a/b", "..", "a\0b"])
 def test_a_task_name_does_not_lead_to_a_log_elsewhere(tmp_path, task):
     """The samples log lies beside the results file and is named after the task."""
-    file = next(EXAMPLES.glob("books-llama-5m/results_2026-11-25T01-11*.json"))
+    file = bipartite_results()
     data = copy.deepcopy(json.loads(file.read_text()))
     data["configs"] = {task: data["configs"]["l2m_bipartite_text"]}
     (tmp_path / "inside").mkdir()
