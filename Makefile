@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test slow lint
+.PHONY: demo test slow lint mutants models
 
 demo: $(VENV)/installed
 	$(BIN)/lm_eval run --model l2m-oracle \
@@ -22,6 +22,18 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+# Two released models, fetched and converted once into models/ (see examples/fetch_models.py).
+models: $(VENV)/installed
+	$(PIP) --editable '.[gguf]'
+	$(BIN)/python examples/fetch_models.py models
+
+# Takes hours; name functions to test some, as in `make mutants OF='l2m_eval.statistics.jackknife*'`.
+mutants: $(VENV)/installed-test
+	$(PIP) --editable '.[mutants]'
+	$(BIN)/mutmut run $(if $(OF),'$(OF)')
+	$(BIN)/mutmut results
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from l2m_eval import load_results, plot_bipartite, plot_position_nll
 from l2m_eval.errors import L2MError
-from l2m_eval.report.axes import new_figure
 from l2m_eval.report.comparison import position_difference
-from l2m_eval.report.shown import Shown
-from l2m_eval.report.style import drawing
-from l2m_eval.report.svg import svg_text
+from l2m_eval.report.figures.axes import new_figure
+from l2m_eval.report.figures.style import drawing
+from l2m_eval.report.figures.svg import svg_text
+from l2m_eval.report.labelled import Shown
 
 MODELS = ("books-llama-5m", "books-swa64-5m")
 

@@ -55,12 +55,12 @@ state that grows at least like L^β (arXiv 2503.04725, Theorem 5.4), and publish
 
 - **growth**: *linear* (γ = 1, attention or a hybrid with some), *saturates* (γ = 0 beyond a window), *constant*
   (γ = 0).
-- **dim z(L) of the default configuration**: at large L. Your model's sizes are another matter: measure them
+- **dim z(L) of the default configuration**: at large L. The sizes of your model may differ: measure them
   (`history_state_size` takes a loaded model, a `config.json` or a formula).
-- **how known**: *configuration*: counted from the default configuration without weights; *cache*: a tiny random model
-  of the family was run as well, and what its cache holds is what its configuration alone predicts.
-- What counts is what the model's own cache keeps. Some older families mask a window but keep everything in the cache
-  (GPT-Neo); their state is counted as kept.
+- **how known**: *configuration* means counted from the default configuration without weights; *cache* means that a
+  tiny random model of the family was run as well, and its cache agrees with what its configuration predicts.
+- The state is what the model's own cache keeps. Some older families mask a window but keep everything in the cache
+  (GPT-Neo); their state is counted as it is kept.
 
 """
 
@@ -112,6 +112,7 @@ def default_configuration(family: str) -> Any:
     for part in (config, config.get_text_config(decoder=True)):
         if hasattr(part, "is_decoder"):
             part.is_decoder = True
+    config.is_encoder_decoder = False  # the decoder of an encoder–decoder alone is a causal model
     return config
 
 

@@ -42,8 +42,8 @@ def measure_speed(tokens: int, vocabulary: int, repetitions: int) -> dict[str, A
 
     import numpy as np
 
-    from l2m_eval.estimators.pair_counts import count_pairs
-    from l2m_eval.estimators.token_sequences import TokenSequences
+    from l2m_eval.estimators.two_point.pair_counts import count_pairs
+    from l2m_eval.estimators.two_point.token_sequences import TokenSequences
 
     distances = (1, 64)
     sequences = TokenSequences.from_documents(zipf_documents(tokens, vocabulary))
@@ -80,12 +80,13 @@ def measure_speed(tokens: int, vocabulary: int, repetitions: int) -> dict[str, A
 
 
 def measure_memory(folder: str, memory_gb: float, processes: int) -> dict[str, Any]:
-    from l2m_eval.estimators.token_sequences import TokenSequences
-    from l2m_eval.estimators.two_point import two_point_mutual_information
+    from l2m_eval.estimators.two_point.curve import two_point_mutual_information
+    from l2m_eval.estimators.two_point.estimation import PairEstimation
+    from l2m_eval.estimators.two_point.token_sequences import TokenSequences
 
     start = perf_counter()
     curve = two_point_mutual_information(
-        TokenSequences.open(folder), memory_gb=memory_gb, processes=processes
+        TokenSequences.open(folder), settings=PairEstimation(memory_gb=memory_gb, processes=processes)
     )
     own, workers = (
         resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
@@ -101,7 +102,7 @@ def measure_memory(folder: str, memory_gb: float, processes: int) -> dict[str, A
 
 
 def write(tokens: int, vocabulary: int, folder: str) -> None:
-    from l2m_eval.estimators.token_sequences import write_token_sequences
+    from l2m_eval.estimators.two_point.token_sequences import write_token_sequences
 
     write_token_sequences(zipf_documents(tokens, vocabulary), folder)
 

@@ -13,20 +13,26 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "load_results": "l2m_eval.results",
-    "plot_bipartite": "l2m_eval.report.figures",
-    "plot_fit_residuals": "l2m_eval.report.shape_figure",
-    "plot_mi_against_state": "l2m_eval.report.state_figures",
-    "plot_position_nll": "l2m_eval.report.figures",
-    "plot_state_against_law": "l2m_eval.report.state_figures",
-    "plot_two_point": "l2m_eval.report.figures",
+    "load_results": "l2m_eval.results.load",
+    "plot_bipartite": "l2m_eval.report.figures.curves",
+    "plot_fit_residuals": "l2m_eval.report.figures.shapes",
+    "plot_kept_information": "l2m_eval.report.figures.smaller_state",
+    "plot_kl": "l2m_eval.report.figures.kl",
+    "plot_mi_against_state": "l2m_eval.report.figures.condition",
+    "plot_needed_state": "l2m_eval.report.figures.smaller_state",
+    "plot_position_nll": "l2m_eval.report.figures.curves",
+    "plot_state_against_law": "l2m_eval.report.figures.condition",
+    "plot_two_point": "l2m_eval.report.figures.curves",
 }
 __all__ = [
     "__version__",
     "load_results",
     "plot_bipartite",
     "plot_fit_residuals",
+    "plot_kept_information",
+    "plot_kl",
     "plot_mi_against_state",
+    "plot_needed_state",
     "plot_position_nll",
     "plot_state_against_law",
     "plot_two_point",

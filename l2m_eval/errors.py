@@ -20,7 +20,7 @@ class L2MError(ValueError):
     escapes, and the middle of a very long one is left out.
 
     On the command line the harness would print a traceback; the plugin prints the line alone
-    (see `l2m_eval.plugin`). Set ``L2M_EVAL_TRACEBACK=1`` to see the traceback.
+    (see `l2m_eval.harness.registration`). Set ``L2M_EVAL_TRACEBACK=1`` to see the traceback.
     """
 
     def __init__(self, message: str):
@@ -28,6 +28,11 @@ class L2MError(ValueError):
         if len(line) > LONGEST_MESSAGE:
             line = f"{line[: LONGEST_MESSAGE // 2]} ... {line[-LONGEST_MESSAGE // 2 :]}"
         super().__init__(line)
+
+
+def cause(error: BaseException) -> str:
+    """The whole text of an exception in one line, since the cause often stands last; its type where it has none."""
+    return str(L2MError(" ".join(str(error).split()))) or type(error).__name__
 
 
 class _Shown(reprlib.Repr):

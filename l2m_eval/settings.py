@@ -1,125 +1,57 @@
 """Settings of the tasks: read once from YAML and ``--metadata``, checked, and frozen.
 
-Every field of a settings class carries the function that reads it (`metadata["read"]`), so that each value
-is checked in one place and every mistake is one line that names the setting, the value and what is accepted.
+Every field of a settings class carries its reader, see `l2m_eval.fields`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import logging
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from l2m_eval.errors import L2MError, shown
 from l2m_eval.estimators.entropy import ESTIMATORS as ENTROPY_ESTIMATORS
-from l2m_eval.estimators.two_point import MARGINALS as PAIR_MARGINALS
-from l2m_eval.estimators.two_point import MOST_GROUPS, NULLS
+from l2m_eval.estimators.two_point.estimation import MARGINALS as PAIR_MARGINALS
+from l2m_eval.estimators.two_point.estimation import MOST_GROUPS, NULLS
+from l2m_eval.fields import (
+    choice,
+    flag,
+    increasing,
+    integer,
+    optional,
+    per_length,
+    positive,
+    readers,
+    setting,
+    several,
+    share,
+    text,
+    token_counts,
+)
+from l2m_eval.history_state.smaller import Way, way_named
+from l2m_eval.processes import PROCESSES
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
-Reader = Callable[[str, Any], Any]
 
-_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,40}")  # Python reads no more than some thousand digits
-LARGEST_LENGTH = 2**26  # tokens; above it the setting is a typing error rather than a wish
+DEFAULT_SEED = 1234  # the harness' own
 DEFAULT_POSITIONS = 8192
 DEFAULT_KL_POSITIONS = 2048
 DEFAULT_LENGTHS = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 ESTIMATORS = ("direct", "vclub")
-MARGINALS = ("paired", "independent")
+MARGINALS = ("paired", "independent", "mixture")
 CORRECTIONS = ("none", "ngram")
 PROCESS = "process"  # the corpus that is sampled from a known process
 CORRECTED_TOKENS = 2  # n of the published n-gram correction
-FITS = ("auto", "loglog", "wls")
-
-
-def setting(default: Any, read: Reader) -> Any:
-    """A dataclass field with its default and its reader."""
-    return field(default=default, metadata={"read": read})
-
-
-def integer(low: int, high: int = LARGEST_LENGTH) -> Reader:
-    def read(name: str, value: Any) -> int:
-        number = value
-        if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value.strip()):
-            number = int(value)
-        if isinstance(value, float) and value.is_integer():
-            number = int(value)
-        if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
-            raise L2MError(
-                f"{name}: {shown(value)} is not accepted; give an integer from {low:,} to {high:,}"
-            )
-        return number
-
-    return read
-
-
-def choice(*accepted: str) -> Reader:
-    def read(name: str, value: Any) -> str:
-        if value is None and "none" in accepted:
-            return "none"  # YAML writes none as null
-        if value not in accepted:
-            near = difflib.get_close_matches(value[:100], accepted, n=1) if isinstance(value, str) else []
-            hint = f" (nearest: {near[0]})" if near else ""
-            raise L2MError(f"{name}: {shown(value)} is not known{hint}; accepted: {', '.join(accepted)}")
-        return str(value)
-
-    return read
-
-
-def flag(name: str, value: Any) -> bool:
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    if not isinstance(value, bool):
-        raise L2MError(f"{name}: {shown(value)} is not accepted; give true or false")
-    return value
-
-
-def several(read_one: Reader) -> Reader:
-    """A non-empty list without repetitions; a single value and ``"a,b"`` are accepted as lists."""
-
-    def read(name: str, value: Any) -> tuple[Any, ...]:
-        if isinstance(value, str):
-            value = [part.strip() for part in value.strip("[]").split(",") if part.strip()]
-        elif isinstance(value, (int, float)):
-            value = [value]
-        if not isinstance(value, Sequence) or len(value) == 0:
-            raise L2MError(f"{name}: {shown(value)} is not accepted; give a non-empty list")
-        items = [read_one(name, item) for item in value]
-        if len(set(items)) < len(items):
-            raise L2MError(f"{name}: {shown(list(value))} repeats a value; give each once")
-        return tuple(items)
-
-    return read
-
-
-def increasing(read_one: Reader) -> Reader:
-    read_list = several(read_one)
-    return lambda name, value: tuple(sorted(read_list(name, value)))
-
-
-def optional(read_one: Reader) -> Reader:
-    return lambda name, value: None if value is None else read_one(name, value)
-
-
-def positive(name: str, value: Any) -> float:
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise L2MError(f"{name}: {shown(value)} is not accepted; give a number above zero")
-    return number
-
-
-def text(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise L2MError(f"{name}: {shown(value)} is not accepted; give a non-empty string")
-    return value
+DEFAULT_CONTEXTS = (0, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+DEFAULT_TARGET = 256
+DEFAULT_STATE_LENGTHS = (256, 1024, 4096)
+DEFAULT_STATES = (
+    "bits8", "bits4", "bits3", "bits2", "sinks4+window256", "sinks4+window64", "sinks4+window16",
+)  # fmt: skip
+FITS = ("auto", "loglog", "wls", "weighted")
 
 
 def corpus_source(name: str, value: Any) -> tuple[str, ...]:
@@ -147,6 +79,7 @@ class CorpusSettings:
     partners: int = setting(1, integer(1, 1000))
     process: str = setting("santa_fe", text)
     process_settings: tuple[tuple[str, Any], ...] = ()  # collected by `read_settings` for corpus process
+    memory: int | None = setting(None, optional(integer(1)))  # of the predictor of a process: l2m-oracle's
     seed: int | None = setting(None, optional(integer(0, 2**63 - 1)))
 
     @property
@@ -159,16 +92,21 @@ class CorpusSettings:
 class BipartiteSettings(CorpusSettings):
     """Settings of the bipartite tasks (SCIENCE: I(l; L) at total lengths L, split at l = L / ratio)."""
 
-    lengths: tuple[int, ...] | None = setting(None, optional(increasing(integer(2))))
+    lengths: tuple[int, ...] | None = setting(None, optional(token_counts(2)))
     ratios: tuple[int, ...] = setting((2,), increasing(integer(2, 4096)))
     estimators: tuple[str, ...] = setting(ESTIMATORS, several(choice(*ESTIMATORS)))
     marginal: str = setting("paired", choice(*MARGINALS))
     correction: str = setting("none", choice(*CORRECTIONS))
+    blocks: str | int | Mapping[int, int] = setting("auto", per_length(integer(1), "auto"))
     control_variate: bool = setting(True, flag)
     fit: str = setting("auto", choice(*FITS))
+    fit_from: int | None = setting(None, optional(integer(1)))
+    fit_to: int | None = setting(None, optional(integer(1)))
     resamples: int = setting(1000, integer(100, 1_000_000))
+    claimed_context: int | None = setting(None, optional(integer(1)))
 
     def __post_init__(self) -> None:
+        self._refuse_short_range()
         for length in self.lengths or ():
             for ratio in self.ratios:
                 if length % ratio:
@@ -180,7 +118,7 @@ class BipartiteSettings(CorpusSettings):
 
         if self.needs_partners and self.documents < 2:
             raise L2MError(
-                f"documents: {self.documents} is too few; vCLUB and independent marginals need two or more "
+                f"documents: {self.documents} is too few; vCLUB and independent or mixed marginals need two or more "
                 "(one document alone: estimators direct, marginal paired)"
             )
         if not self.wanted_lengths:
@@ -194,6 +132,71 @@ class BipartiteSettings(CorpusSettings):
             raise L2MError(
                 f"lengths: {shortest} leaves a right block of one token; correction ngram needs "
                 f"{CORRECTED_TOKENS} or more"
+            )
+        if isinstance(self.blocks, Mapping):
+            self._check_blocks(self.blocks)
+        if self.marginal == "mixture":
+            self._check_mixture()
+
+    def _check_mixture(self) -> None:
+        if self.correction != "none":
+            raise L2MError(
+                f"correction: {self.correction} is not accepted with marginal mixture, which mends the first tokens "
+                "itself; give correction none, or marginal paired"
+            )
+        if not self.control_variate:
+            raise L2MError(
+                "control_variate: false is not accepted with marginal mixture, whose contexts are those of documents "
+                "that are measured themselves; give control_variate true, or marginal paired"
+            )
+
+    def _check_blocks(self, table: Mapping[int, int]) -> None:
+        for length, number in table.items():
+            if length not in self.wanted_lengths:
+                raise L2MError(
+                    f"blocks: {length} is not measured; give numbers of blocks of {shown(list(self.wanted_lengths))}"
+                )
+            if number > self._room(length):
+                raise L2MError(
+                    f"blocks: {number:,} of {length:,} tokens do not fit a chunk of {self.longest:,} apart from each "
+                    f"other, at most {self._room(length):,} do; give fewer"
+                )
+
+    def _room(self, length: int) -> int:
+        """Blocks of one length that a chunk surely has room for, each at the start of a sentence."""
+        return (self.longest + length) // (2 * length)
+
+    @property
+    def block_numbers(self) -> dict[int, int]:
+        """How many blocks of each length a chunk serves.
+
+        By default Neyman's allocation: as many as ∝ spread / √cost. A block of L tokens costs about L, and the spread
+        of its term grows about like L^0.2 (measured: docs/blocks.md), so ∝ (N / L)^0.3 in a chunk of N tokens. The
+        factor makes it 1.6 times the tokens for N = 2,048. Long blocks cost most and gain least: more than one
+        there is of lengths up to N / 8, in long chunks up to 256 or N / 64.
+
+        A number is that of each length which has so much room; lengths that a table does not name have one.
+        """
+        if isinstance(self.blocks, Mapping):
+            return {length: self.blocks.get(length, 1) for length in self.wanted_lengths}
+        if isinstance(self.blocks, int):
+            return {length: min(self._room(length), self.blocks) for length in self.wanted_lengths}
+        longest = min(self.longest / 8, max(256, self.longest / 64))
+        return {
+            length: round(2.2 * (self.longest / length) ** 0.3) if length <= longest else 1
+            for length in self.wanted_lengths
+        }
+
+    def _refuse_short_range(self) -> None:
+        """A fit in a range needs three lengths in it."""
+        if self.fit_from is None and self.fit_to is None:
+            return
+        first, last = self.fit_from or 1, self.fit_to or self.wanted_lengths[-1]
+        inside = [length for length in self.wanted_lengths if first <= length <= last]
+        if len(inside) < 3:
+            raise L2MError(
+                f"fit_from, fit_to: {len(inside)} of the lengths {shown(list(self.wanted_lengths))} lie from {first} "
+                f"to {last}; a fit needs three, give a wider range or more lengths"
             )
 
     @property
@@ -212,6 +215,23 @@ class BipartiteSettings(CorpusSettings):
         return self.wanted_lengths[-1]
 
     @property
+    def tokens_read(self) -> int:
+        """Tokens that a model reads at most for each document, where it reads every window from its beginning."""
+        numbers, total = self.block_numbers, 0
+        crossed = "vclub" in self.estimators or self.marginal == "mixture"
+        own = self.marginal != "independent" or ("vclub" in self.estimators and self.control_variate)
+        for place in range(max(numbers.values())):
+            lengths = [length for length, number in numbers.items() if number > place]
+            total += 1 + max(lengths)
+            for length in lengths:
+                for ratio in self.ratios:
+                    right = 1 + length - length // ratio
+                    total += right if own else 0
+                    total += self.partners * (1 + length) if crossed else 0
+                    total += self.partners * right if self.marginal == "independent" else 0
+        return total
+
+    @property
     def independent_pairs(self) -> bool:
         """Whether partners must be documents that are not measured themselves, as in the published procedure.
 
@@ -223,18 +243,23 @@ class BipartiteSettings(CorpusSettings):
 
     @property
     def pairing(self) -> str:
-        """How partners are chosen, as `l2m_eval.corpora.draw_sample` names it."""
+        """How partners are chosen, as `l2m_eval.corpus.chunks.draw_sample` names it."""
         if not self.needs_partners:
             return "none"
         return "separate" if self.independent_pairs else "mutual"
 
     @property
     def needs_partners(self) -> bool:
-        return "vclub" in self.estimators or self.marginal == "independent"
+        return "vclub" in self.estimators or self.marginal in ("independent", "mixture")
+
+
+def _way(name: str, value: Any) -> str:
+    """Name of a way to make a state smaller, as it is written in results."""
+    return way_named(name, value).name
 
 
 def _state(name: str, value: Any) -> Any:
-    """A statement as a mapping, or a name as ``l2m-eval check --state`` takes it; checked where it is used."""
+    """A declared state: a mapping, or a name as ``l2m-eval check --state`` takes it; checked where it is used."""
     if isinstance(value, Mapping) and value:
         return dict(value)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -252,6 +277,8 @@ class ConditionSettings(BipartiteSettings):
         state: History state instead of the model's own.
         check_curve: The curve whose law is used.
         nats_per_element: A calibrated constant for the bound, instead of the stored precision.
+        state_results: Saved results of `l2m_state` with the same model: what it needs is said beside what it has, and
+            the horizon is calibrated by them.
     """
 
     OF_THE_CHECK: ClassVar[tuple[str, ...]] = (
@@ -260,6 +287,7 @@ class ConditionSettings(BipartiteSettings):
         "state",
         "check_curve",
         "nats_per_element",
+        "state_results",
     )
 
     results: str | None = setting(None, optional(text))
@@ -267,6 +295,7 @@ class ConditionSettings(BipartiteSettings):
     state: Mapping[str, Any] | str | None = setting(None, optional(_state))
     check_curve: str = setting("direct", text)
     nats_per_element: float | None = setting(None, optional(positive))
+    state_results: str | None = setting(None, optional(text))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -289,6 +318,87 @@ class PositionSettings(CorpusSettings):
     @property
     def longest(self) -> int:
         return self.length or DEFAULT_POSITIONS
+
+
+@dataclass(frozen=True)
+class ContextUseSettings(CorpusSettings):
+    """Settings of the context-use tasks: what the last tokens before a fixed block of text tell about it.
+
+    Attributes:
+        contexts: Numbers of tokens read before the block; 0, with which they are compared, is always among them.
+        target: Tokens of the block.
+        shares: Shares of the information whose context is wanted.
+        claimed_context: The context that the model is said to have, where its configuration does not say it.
+    """
+
+    contexts: tuple[int, ...] | None = setting(None, optional(token_counts(0)))
+    target: int | None = setting(None, optional(integer(1)))
+    shares: tuple[float, ...] = setting((0.9, 0.95, 0.99), increasing(share))
+    resamples: int = setting(1000, integer(100, 1_000_000))
+    claimed_context: int | None = setting(None, optional(integer(1)))
+
+    def __post_init__(self) -> None:
+        if self.contexts is not None:
+            if self.contexts[-1] == 0:
+                raise L2MError("contexts: [0] is not accepted; give at least one context of 1 token or more")
+            object.__setattr__(self, "contexts", tuple(sorted({0, *self.contexts})))
+
+    @property
+    def wanted_contexts(self) -> tuple[int, ...]:
+        """The contexts as given, or the default ones."""
+        return self.contexts or DEFAULT_CONTEXTS
+
+    @property
+    def wanted_target(self) -> int:
+        """The target as given, or the default one."""
+        return self.target or DEFAULT_TARGET
+
+    @property
+    def longest(self) -> int:
+        return self.wanted_contexts[-1] + self.wanted_target
+
+    @property
+    def tokens_read(self) -> int:
+        """Tokens that a model reads for each document: behind its prefix each context, and the target."""
+        return sum(1 + context + self.wanted_target for context in self.wanted_contexts)
+
+
+@dataclass(frozen=True)
+class StateSettings(CorpusSettings):
+    """Settings of the state tasks: what a smaller state keeps of the information between two equal blocks.
+
+    Attributes:
+        lengths: Total lengths L; x and y are L / 2 tokens each.
+        states: Ways to make the state between them smaller, by name: `l2m_eval.history_state.smaller`.
+        keep: Share of the information whose smallest state is wanted.
+    """
+
+    lengths: tuple[int, ...] | None = setting(None, optional(token_counts(2)))
+    states: tuple[str, ...] = setting(DEFAULT_STATES, several(_way))
+    keep: float = setting(0.95, share)
+    documents: int = setting(32, integer(1))
+    resamples: int = setting(1000, integer(100, 1_000_000))
+
+    def __post_init__(self) -> None:
+        for length in self.lengths or ():
+            if length % 2:
+                raise L2MError(
+                    f"lengths: {length} has no two halves; give even lengths, {length + 1} for example"
+                )
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """The ways that `states` names."""
+        return tuple(way_named("states", name) for name in self.states)
+
+    @property
+    def wanted_lengths(self) -> tuple[int, ...]:
+        """The lengths as given, or the default ones."""
+        return self.lengths or DEFAULT_STATE_LENGTHS
+
+    @property
+    def longest(self) -> int:
+        return self.wanted_lengths[-1]
 
 
 @dataclass(frozen=True)
@@ -348,8 +458,8 @@ class KLSettings(CorpusSettings):
     def __post_init__(self) -> None:
         if self.corpus != (PROCESS,):
             raise L2MError(
-                f"corpus: {self.corpus[0]!r} is not accepted; the truth is known of a process alone: "
-                "give corpus process"
+                f"corpus: {self.corpus[0]!r} is not accepted; exact values are known only for a "
+                "process; give corpus process"
             )
 
     @property
@@ -357,15 +467,52 @@ class KLSettings(CorpusSettings):
         return self.length or DEFAULT_KL_POSITIONS
 
 
-# By the name of the task's class, as YAML has it.
-TASK_SETTINGS: dict[str, type[CorpusSettings]] = {
-    "BipartiteTask": BipartiteSettings,
-    "ConditionTask": ConditionSettings,
-    "PositionTask": PositionSettings,
-    "TwoPointTask": TwoPointSettings,
-    "GeneratedTask": GeneratedSettings,
-    "KLTask": KLSettings,
-}
+@dataclass(frozen=True)
+class TaskKind:
+    """One kind of task: the only place that says which settings, which class and which results belong together.
+
+    Attributes:
+        name: Of the kind.
+        task: Name of its class in `l2m_eval.tasks`, as the YAML has it.
+        settings: What it can be told.
+        curves: The KIND of the schema ``l2m-eval/KIND/VERSION`` of its results.
+        version: The newest version of that schema, which is written.
+    """
+
+    name: str
+    task: str
+    settings: type[CorpusSettings]
+    curves: str
+    version: int = 1
+
+    @property
+    def schema(self) -> str:
+        return f"l2m-eval/{self.curves}/{self.version}"
+
+
+TASK_KINDS = (
+    TaskKind("bipartite", "BipartiteTask", BipartiteSettings, "bipartite"),
+    TaskKind("condition", "ConditionTask", ConditionSettings, "condition"),
+    TaskKind("position_nll", "PositionTask", PositionSettings, "position_nll"),
+    TaskKind("context_use", "ContextUseTask", ContextUseSettings, "context_use"),
+    TaskKind("state", "StateTask", StateSettings, "state"),
+    TaskKind("two_point", "TwoPointTask", TwoPointSettings, "two_point"),
+    TaskKind("two_point_generated", "GeneratedTask", GeneratedSettings, "two_point"),
+    TaskKind("kl", "KLTask", KLSettings, "kl"),
+)
+
+
+def task_kind(*classes: str) -> TaskKind:
+    """The kind of a task by the names of its class and that class' bases, dotted or not; the first one known.
+
+    Raises:
+        L2MError: none of them is a task of ours.
+    """
+    kinds = {kind.task: kind for kind in TASK_KINDS}
+    for name in classes:
+        if name.rpartition(".")[2] in kinds:
+            return kinds[name.rpartition(".")[2]]
+    raise L2MError(f"class: {shown(classes[0])} is not a task of l2m-eval; give one of {', '.join(kinds)}")
 
 
 # Keys that the harness itself puts beside ours in a task's metadata.
@@ -373,16 +520,31 @@ _HARNESS_KEYS = {"version", "config_source", "config", "_metadata", "batch_size"
 
 
 def _all_settings() -> set[str]:
-    return {
-        f.name for kind in TASK_SETTINGS.values() for f in dataclasses.fields(kind) if "read" in f.metadata
-    }
+    return {name for kind in TASK_KINDS for name in readers(kind.settings)}
+
+
+def unread_settings(classes: Sequence[str], metadata: Mapping[str, Any]) -> dict[str, str | None]:
+    """The settings in a run's metadata that none of its tasks has, each with a setting of theirs that resembles it.
+
+    Args:
+        classes: Of the run's tasks, by name.
+        metadata: What the whole run is told; a name that is no setting of any task may be for the tasks of others.
+    """
+    read = {name for one in classes for name in readers(task_kind(one).settings)}
+    unread = (key for key in metadata if key in _all_settings() - read)
+    return {key: next(iter(_near(key, read)), None) for key in unread}
+
+
+def _near(key: Any, names: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(str(key), sorted(names), n=1, cutoff=0.84)
 
 
 def read_settings(kind: type[T], metadata: Mapping[str, Any]) -> T:
-    """Settings of class `kind` from a task's metadata (YAML, ``--metadata`` and model arguments merged).
+    """Settings of class `kind` from a task's metadata: those of its YAML and of ``--metadata``.
 
-    The harness merges the model's arguments into the metadata, so a key that is not a setting is an error
-    only where it resembles one: a slip of the pen that would otherwise run with the default unnoticed.
+    All tasks of a run are told the same metadata, so a key that is not a setting is an error only where it
+    resembles one and is no setting of another task: a slip of the pen that would otherwise run with the default
+    unnoticed.
 
     Raises:
         L2MError: a value of the wrong type or range, or a misspelt setting.
@@ -394,15 +556,10 @@ def read_settings(kind: type[T], metadata: Mapping[str, Any]) -> T:
             if value is None and fields[key].default is not None and not key.endswith("correction"):
                 continue
             values[key] = fields[key].metadata["read"](key, value)
-        elif key not in _HARNESS_KEYS:
-            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.84)
-            if near and key in _all_settings():  # of another task: both may be measured in one run
-                logger.warning("l2m-eval: %s is not a setting of this task, which has %s", key, near[0])
-            elif near:
-                raise L2MError(f"{key}: unknown setting (value {shown(value)}); did you mean {near[0]}?")
+        elif key not in _HARNESS_KEYS | _all_settings():
+            for near in _near(key, fields):
+                raise L2MError(f"{key}: unknown setting (value {shown(value)}); did you mean {near}?")
     if values.get("corpus") == (PROCESS,):
-        from l2m_eval.processes import PROCESSES
-
         process = PROCESSES.get(values.get("process", "santa_fe"))
         accepted = {f.name for f in dataclasses.fields(process)} if process else set()  # type: ignore[arg-type]
         values["process_settings"] = tuple((key, metadata[key]) for key in sorted(accepted & set(metadata)))

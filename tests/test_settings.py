@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l2m_eval.errors import L2MError
-from l2m_eval.settings import BipartiteSettings, read_settings
+from l2m_eval.settings import BipartiteSettings, ContextUseSettings, TwoPointSettings, read_settings
 
 
 def test_the_defaults_are_those_of_the_documentation():
@@ -25,6 +25,12 @@ def test_the_defaults_are_those_of_the_documentation():
         ({"documents": "many"}, "documents: 'many'"),
         ({"documents": True}, "documents: True"),
         ({"lengths": [4, 7]}, "lengths: 7 is not divisible by ratio 2"),
+        (
+            {"lengths": [4, 8, 16], "fit_from": 8},
+            "2 of the lengths [4, 8, 16] lie from 8 to 16; a fit needs three",
+        ),
+        ({"fit_to": 10}, "2 of the lengths"),
+        ({"fit_from": 0}, "fit_from"),
         ({"lengths": [8], "ratios": [2, 3]}, "multiples of 6, for example [12, 24, 48, 96]"),
         ({"lengths": []}, "lengths: [] is not accepted; give a non-empty list"),
         ({"lengths": [4, 4]}, "repeats a value"),
@@ -54,6 +60,13 @@ def test_model_arguments_in_the_metadata_are_left_alone():
     read_settings(
         BipartiteSettings, {"pretrained": "gpt2", "dtype": "float32", "max_length": 99, "parallelize": True}
     )
+
+
+@pytest.mark.parametrize("groups", [1, 1025])
+def test_a_jackknife_leaves_out_one_of_two_groups_or_more(groups):
+    with pytest.raises(L2MError, match=f"jackknife_groups: {groups} is not accepted; .* from 2 to 1,024"):
+        read_settings(TwoPointSettings, {"jackknife_groups": groups})
+    assert read_settings(TwoPointSettings, {"jackknife_groups": 2}).jackknife_groups == 2
 
 
 @pytest.mark.parametrize("lengths", ["4,8,16", [4, 8, 16], (16, 8, 4), "[4, 8, 16]"])
@@ -89,3 +102,21 @@ def test_any_metadata_is_settings_or_one_line(metadata):
         assert "\n" not in str(error)  # noqa: PT017
     else:
         assert all(length % ratio == 0 for length in settings.wanted_lengths for ratio in settings.ratios)
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [("4:64", (4, 8, 16, 32, 64)), ("5:40", (8, 16, 32)), (" 16 : 16 ", (16,)), ("2:4", (2, 4))],
+)
+def test_a_range_is_its_powers_of_two(given, read):
+    assert read_settings(BipartiteSettings, {"lengths": given}).lengths == read
+    assert read_settings(ContextUseSettings, {"contexts": given}).contexts == (0, *read)
+
+
+@pytest.mark.parametrize(
+    "given", ["64:4", "5:7", "4:", ":8", "4:8:16", "a:b", "4:9999999999", "-4:8", "auto"]
+)
+def test_a_range_that_is_none_is_one_line(given):
+    with pytest.raises(L2MError, match=r"^lengths: ") as error:
+        read_settings(BipartiteSettings, {"lengths": given})
+    assert "\n" not in str(error.value)

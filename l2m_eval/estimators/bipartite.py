@@ -12,11 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from l2m_eval.estimators.clusters import cluster_sums, linearised_error
-
-Array = NDArray[np.float64]
+from l2m_eval.statistics.arrays import Array
+from l2m_eval.statistics.clusters import cluster_sums, linearised_error
 
 
 def direct_terms(conditional: ArrayLike, marginal: ArrayLike) -> Array:

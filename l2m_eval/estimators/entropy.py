@@ -18,21 +18,19 @@ import functools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import digamma
 
 from l2m_eval.errors import L2MError
-
-Integers = NDArray[np.integer[Any]]
-Floats = NDArray[np.float64]
+from l2m_eval.statistics.arrays import Array, Integers
+from l2m_eval.statistics.jackknife import jackknife_bias, jackknife_error, jackknife_groups, with_bias
 
 
 @dataclass(frozen=True)
 class Entropy:
-    """An entropy in nats, its standard error for independent samples, and the number of samples behind it."""
+    """An entropy in nats, its standard error, and the number of samples behind it."""
 
     value: float
     standard_error: float
@@ -40,27 +38,27 @@ class Entropy:
     method: str
 
 
-def grassberger_g(counts: ArrayLike) -> Floats:
-    """Grassberger's stand-in for ln n: G(n) = psi(n) + 1/2 (-1)^n [psi((n+1)/2) - psi(n/2)], for n >= 1."""
+def grassberger_g(counts: ArrayLike) -> Array:
+    """Grassberger's replacement for ln n: G(n) = psi(n) + 1/2 (-1)^n [psi((n+1)/2) - psi(n/2)], for n >= 1."""
     n = np.asarray(counts, dtype=np.float64)
     sign = 1.0 - 2.0 * (n % 2)  # (-1)^n
     return np.asarray(digamma(n) + 0.5 * sign * (digamma((n + 1) / 2) - digamma(n / 2)))
 
 
-def _digamma(counts: ArrayLike) -> Floats:
+def _digamma(counts: ArrayLike) -> Array:
     return np.asarray(digamma(np.asarray(counts, dtype=np.float64)))
 
 
-def _log_count(counts: ArrayLike) -> Floats:
+def _log_count(counts: ArrayLike) -> Array:
     return np.log(np.asarray(counts, dtype=np.float64))
 
 
 @dataclass(frozen=True)
 class EntropyEstimator:
-    """What distinguishes an estimator: what stands in for ln n, and a constant per outcome seen."""
+    """What distinguishes an estimator: its replacement for ln n, and a constant per outcome seen."""
 
     name: str
-    log_count: Callable[[ArrayLike], Floats]
+    log_count: Callable[[ArrayLike], Array]
     per_outcome: float
 
     @property
@@ -91,7 +89,7 @@ class EntropyEstimator:
         )
         return max(float((multiplicities * odd**2).sum()) - bound, 0.0)
 
-    def contribution(self, counts: Integers) -> Floats:
+    def contribution(self, counts: Integers) -> Array:
         """c(n) for each count; c(0) = 0, so that an outcome that is taken away contributes nothing."""
         if counts.size == 0 or counts.max() < TABLE:
             return _contribution_table(self)[counts]
@@ -100,12 +98,12 @@ class EntropyEstimator:
         values[large] = self._formula(counts[large])
         return values
 
-    def _formula(self, counts: Integers) -> Floats:
+    def _formula(self, counts: Integers) -> Array:
         n = counts.astype(np.float64)
         c = n * self.log_count(np.maximum(n, 1.0)) - self.per_outcome
         return np.where(n > 0, c, 0.0)
 
-    def from_sum(self, contributions: ArrayLike, samples: ArrayLike) -> Floats:
+    def from_sum(self, contributions: ArrayLike, samples: ArrayLike) -> Array:
         """The entropy, given the sum of c(n_k) and N; elementwise. NaN without samples."""
         total = np.asarray(samples, dtype=np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -113,12 +111,13 @@ class EntropyEstimator:
         return np.where(total > 0, h, np.nan)
 
 
+GROUPS = 32  # of documents left out in turn: the error is then known to 1/sqrt(2 * 31) = 13 percent
 FEW = 8  # counts up to which a sample's even and odd ones are unequally many
 TABLE = 2**16  # counts below this are looked up: nearly all of them are small
 
 
 @functools.cache
-def _contribution_table(estimator: EntropyEstimator) -> Floats:
+def _contribution_table(estimator: EntropyEstimator) -> Array:
     return estimator._formula(np.arange(TABLE))
 
 
@@ -185,24 +184,68 @@ def miller_madow_entropy(counts: ArrayLike, *, multiplicities: ArrayLike | None 
 
 
 def ngram_entropy(
-    token_sequences: Iterable[ArrayLike], n: int = 2, *, method: str = "grassberger"
+    token_sequences: Iterable[ArrayLike],
+    n: int = 2,
+    *,
+    method: str = "grassberger",
+    groups: int = GROUPS,
+    seed: int = 0,
 ) -> Entropy:
     """Block entropy H_n in nats of n successive tokens.
 
     token_sequences: integer arrays, one per document; n-grams are counted within each and never across the
     boundary between two, so a document shorter than n contributes nothing. The first-token correction of
     arXiv 2503.04725 takes n = 2 and Grassberger's estimator.
+    groups, seed: Groups of documents that are left out in turn, and the seed of how they are dealt.
+
+    The standard error is that of a jackknife over documents, and contains the bias that leaving them out shows
+    where this is told from zero: of most corpora, most n-grams have been seen once, and H_n still grows with the
+    sample. NaN with fewer than two documents.
 
     Raises L2MError when no sequence has n tokens, and for ids that are negative or not integers.
     """
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
         raise L2MError(f"n: {n!r} is not accepted; give the n-gram length as an integer from 1")
-    return entropy(ngram_counts(token_sequences, int(n)), method)
+    estimator = entropy_estimator(method)
+    sequences = [_token_ids(sequence) for sequence in token_sequences]
+    names, origins = _ngrams(sequences, int(n))
+    left_out = np.unique(origins)  # documents that have n-grams at all
+    lengths = np.array([len(sequences[i]) for i in left_out])
+    group_of = np.zeros(len(sequences), dtype=np.int64)
+    group_of[left_out] = jackknife_groups(lengths, groups, seed)
+    size = int(group_of.max()) + 1
+
+    # Runs of equal (n-gram, group): what each group adds to the count of each n-gram.
+    cells = np.sort(names * size + group_of[origins])
+    starts = np.flatnonzero(np.append(True, cells[1:] != cells[:-1]))
+    inside, cells = np.diff(np.append(starts, len(cells))), cells[starts]
+    firsts = np.flatnonzero(np.append(True, np.diff(cells // size) != 0))
+    counts = np.add.reduceat(inside, firsts)
+    totals = np.repeat(counts, np.diff(np.append(firsts, len(cells))))
+
+    samples = int(counts.sum())
+    value = float(estimator.from_sum(estimator.contribution(counts).sum(), samples))
+    smooth = estimator.without_parity
+    whole = smooth.contribution(counts).sum()
+    change = smooth.contribution(totals - inside) - smooth.contribution(totals)
+    without = smooth.from_sum(
+        whole + np.bincount(cells % size, weights=change, minlength=size),
+        samples - np.bincount(cells % size, weights=inside, minlength=size),
+    )
+    replicates = value + without - float(smooth.from_sum(whole, samples))
+    parity = math.sqrt(estimator.parity_variance(*np.unique(counts, return_counts=True))) / samples
+    scatter = np.hypot(jackknife_error(replicates), parity)
+    error = with_bias(scatter, jackknife_bias(np.float64(value), replicates))
+    return Entropy(value, float(error), samples, method)
 
 
 def ngram_counts(token_sequences: Iterable[ArrayLike], n: int) -> Integers:
     """How often each n-gram that occurs was seen, in no meaningful order; see `ngram_entropy`."""
-    sequences = [_token_ids(sequence) for sequence in token_sequences]
+    return _run_lengths(_ngrams([_token_ids(sequence) for sequence in token_sequences], n)[0])
+
+
+def _ngrams(sequences: list[Integers], n: int) -> tuple[Integers, Integers]:
+    """A number for each n-gram, the same where the n-gram is, and the index of its sequence."""
     lengths = np.array([len(s) for s in sequences], dtype=np.int64)
     if not np.any(lengths >= n):
         longest = int(lengths.max(initial=0))
@@ -211,17 +254,17 @@ def ngram_counts(token_sequences: Iterable[ArrayLike], n: int) -> Integers:
     tokens = np.concatenate(sequences)
     # room[t]: tokens from t to the end of its sequence, t included; an n-gram starts at t if room[t] >= n
     room = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(tokens))
-    names: Integers = np.unique(tokens, return_inverse=True)[
-        1
-    ]  # 0 ... V-1, so that two of them fit one int64
+    origins = np.repeat(np.arange(len(sequences)), lengths)
+    # Names 0 ... V-1, so that two of them fit one int64.
+    names: Integers = np.unique(tokens, return_inverse=True)[1]
     gram: Integers = names
     for length in range(2, n + 1):
         starts = room[: len(tokens) - length + 1] >= length
         packed = gram[: len(starts)] * (int(names.max()) + 1) + names[length - 1 :]
         if length == n:
-            return _run_lengths(packed[starts])
+            return packed[starts], origins[: len(starts)][starts]
         gram = np.unique(packed, return_inverse=True)[1]  # renamed, so that the next token fits as well
-    return _run_lengths(gram)
+    return gram, origins
 
 
 def _run_lengths(keys: Integers) -> Integers:

@@ -1,4 +1,4 @@
-"""Loss against position: how much the model's prediction gains from context, and the exponent that this shows.
+"""Loss against position: how much context improves the model's prediction, and the exponent of that.
 
 nll_t = -mean_i log q(w_t | w_<t), t = 1 ... N, from one forward pass per document, gathered into bins whose lengths
 double. Per bin the log-probabilities are summed, so a backend that gives sums between boundaries serves as well as
@@ -16,15 +16,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from l2m_eval.errors import L2MError
-from l2m_eval.estimators.clusters import cluster_sums, linearised_error
-from l2m_eval.estimators.goodness import goodness_of_fit
-from l2m_eval.estimators.intervals import resampled_error, resampled_interval, student_t, widening
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
+from l2m_eval.statistics.arrays import Array, Integers
+from l2m_eval.statistics.clusters import cluster_sums, linearised_error, ratio_of_sums
+from l2m_eval.statistics.estimate import Estimate
+from l2m_eval.statistics.goodness import goodness_of_fit
+from l2m_eval.statistics.intervals import widening
+from l2m_eval.statistics.separable import lines, nearest_line
 
 SLOPES = np.linspace(-3.0, -0.02, 299)  # beta - 1 where it is looked for
 
@@ -38,15 +38,6 @@ class PositionBin:
     last: int
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """A loss per token (nats) or per byte (bits), its standard error over clusters and its 95 % interval."""
-
-    value: float
-    standard_error: float
-    interval: tuple[float, float]
-
-
 @dataclass(frozen=True, eq=False)
 class PositionCurve:
     """Loss per bin; arrays have shape (bins,). NaN in a bin that no document reaches.
@@ -58,7 +49,7 @@ class PositionCurve:
         bits_per_byte, bits_per_byte_error: The same loss in bits per byte; NaN when bytes are not known.
         bytes_per_token: NaN when bytes are not known.
         byte_position: Mean place of the bin's middle, in bytes from the document's start; NaN when not known.
-        overall, overall_bits_per_byte: Over all bins.
+        overall, overall_bits_per_byte: Over all bins; errors over clusters.
         context_gain: Loss in the first half of the bins minus that in the last bin, nats per token. Its error is
             that of the difference within documents, much smaller than those of the two losses.
         documents, clusters: What the errors rest on.
@@ -66,20 +57,20 @@ class PositionCurve:
     """
 
     bins: tuple[PositionBin, ...]
-    nll: Floats
-    standard_error: Floats
-    tokens: Ints
-    bits_per_byte: Floats
-    bits_per_byte_error: Floats
-    bytes_per_token: Floats
-    byte_position: Floats
-    overall: Ratio
-    overall_bits_per_byte: Ratio
-    context_gain: Ratio
+    nll: Array
+    standard_error: Array
+    tokens: Integers | Array
+    bits_per_byte: Array
+    bits_per_byte_error: Array
+    bytes_per_token: Array
+    byte_position: Array
+    overall: Estimate
+    overall_bits_per_byte: Estimate
+    context_gain: Estimate
     documents: int
     clusters: int
-    cluster_sums: Floats
-    cluster_tokens: Floats
+    cluster_sums: Array
+    cluster_tokens: Array
 
 
 @dataclass(frozen=True)
@@ -88,26 +79,19 @@ class PositionFit:
 
     Attributes:
         entropy_rate, amplitude, exponent: h, B and beta; NaN where there is no fit, and `reason` says why.
-        entropy_rate_error, amplitude_error, exponent_error: From the central spread of the resamples; NaN where
-            so many have no minimum inside the range that it has no end.
-        entropy_rate_interval, amplitude_interval, exponent_interval: 95 % intervals: quantiles of the resamples,
-            widened for few clusters. An end is infinite where the resamples do not bound it.
+            Errors are from the central spread of the resamples, NaN where so many have no minimum inside the range
+            that it has no end; intervals are quantiles of the resamples, widened for few clusters, with an infinite
+            end where the resamples do not bound it.
         bins: Names of the bins that were fitted.
         resamples, seed: Resamples of clusters that have a fit, and the seed they were drawn with.
         reason: Why there is no fit; empty when there is one.
-        p_value: Small where the documents reject that the loss falls like this (`l2m_eval.estimators.goodness`); NaN
+        p_value: Small where the documents reject that the loss falls like this (`l2m_eval.statistics.goodness`); NaN
             where not known.
     """
 
-    entropy_rate: float
-    amplitude: float
-    exponent: float
-    entropy_rate_error: float
-    amplitude_error: float
-    exponent_error: float
-    entropy_rate_interval: tuple[float, float]
-    amplitude_interval: tuple[float, float]
-    exponent_interval: tuple[float, float]
+    entropy_rate: Estimate
+    amplitude: Estimate
+    exponent: Estimate
     bins: tuple[str, ...]
     resamples: int
     seed: int
@@ -135,7 +119,7 @@ def position_bins(longest: int) -> tuple[PositionBin, ...]:
     )
 
 
-def sum_in_bins(values: ArrayLike, bins: tuple[PositionBin, ...]) -> tuple[Floats, Ints]:
+def sum_in_bins(values: ArrayLike, bins: tuple[PositionBin, ...]) -> tuple[Array, Integers]:
     """Sums (documents, bins) of values (documents, positions), and how many were there; NaN is not there."""
     array = np.asarray(values, dtype=np.float64)
     starts = [b.first - 1 for b in bins]
@@ -223,13 +207,13 @@ def per_position_nll_from_sums(
         )
 
     s, t, b = (cluster_sums(array, labels)[0] for array in (log_sums, counts, sizes))  # (clusters, bins)
-    nll, residuals = _ratio(-s, t)
-    bits, bit_residuals = _ratio(-s / math.log(2), b)
+    nll, residuals = ratio_of_sums(-s, t)
+    bits, bit_residuals = ratio_of_sums(-s / math.log(2), b)
     first = max(len(bins) // 2, 1)
-    early, late = (_ratio(-s[:, part].sum(1, keepdims=True), t[:, part].sum(1, keepdims=True))
+    early, late = (ratio_of_sums(-s[:, part].sum(1, keepdims=True), t[:, part].sum(1, keepdims=True))
                    for part in (slice(0, first), slice(-1, None)))  # fmt: skip
-    all_tokens = _ratio(-s.sum(1, keepdims=True), t.sum(1, keepdims=True))
-    all_bytes = _ratio(-s.sum(1, keepdims=True) / math.log(2), b.sum(1, keepdims=True))
+    all_tokens = ratio_of_sums(-s.sum(1, keepdims=True), t.sum(1, keepdims=True))
+    all_bytes = ratio_of_sums(-s.sum(1, keepdims=True) / math.log(2), b.sum(1, keepdims=True))
     with np.errstate(invalid="ignore", divide="ignore"):
         bytes_per_token = b.sum(axis=0) / t.sum(axis=0)
         middle = np.where(counts > 0, np.cumsum(sizes, axis=1) - sizes / 2, 0.0)  # (documents, bins)
@@ -273,7 +257,7 @@ def fit_approach(
     error = curve.standard_error[use]
     weights = 1 / error**2 if np.isfinite(error).all() and (error > 0).all() else np.ones(len(bins))
 
-    def basis(slope: float) -> Floats:
+    def basis(slope: float) -> Array:
         return np.asarray(np.add.reduceat(positions**slope, edges) / sizes)
 
     grid = np.array([basis(slope) for slope in SLOPES])  # (slopes, bins)
@@ -293,25 +277,18 @@ def fit_approach(
             curve.nll[use],
             1 / np.sqrt(weights),
             widening(curve.clusters) * (values - curve.nll[use]),
-            lambda curves: _nearest(curves, grid, weights),
+            lambda curves: nearest_line(curves, grid, weights),
         )
         # Resamples without a minimum inside the range lie beyond it, on one side or the other.
         replicates = _least_squares(values[np.isfinite(values).all(axis=1)], grid, weights, beyond=True)
-    deviation = [resampled_error(column, curve.clusters) for column in replicates.T]
-    intervals = [
-        resampled_interval(column, value, curve.clusters)
-        for column, value in zip(replicates.T, estimate.tolist(), strict=True)
-    ]
+    rate, amplitude, exponent = (
+        Estimate.resampled(value, column, curve.clusters)
+        for value, column in zip(estimate.tolist(), replicates.T, strict=True)
+    )
     return PositionFit(
-        entropy_rate=float(estimate[0]),
-        amplitude=float(estimate[1]),
-        exponent=float(estimate[2]),
-        entropy_rate_error=float(deviation[0]),
-        amplitude_error=float(deviation[1]),
-        exponent_error=float(deviation[2]),
-        entropy_rate_interval=intervals[0],
-        amplitude_interval=intervals[1],
-        exponent_interval=intervals[2],
+        rate,
+        amplitude,
+        exponent,
         bins=tuple(b.name for b in bins),
         resamples=int(np.isfinite(replicates).all(axis=1).sum()),
         seed=seed,
@@ -319,14 +296,7 @@ def fit_approach(
     )
 
 
-def _nearest(values: Floats, grid: Floats, weights: Floats) -> Floats:
-    """The curve of the grid nearest to each one, (curves, bins), same shape; of the range's edge where that is it."""
-    rate, amplitude, explained = _lines(values, grid, weights)
-    rows, best = np.arange(len(values)), explained.argmax(axis=1)
-    return np.asarray(rate[rows, best][:, None] + amplitude[rows, best][:, None] * grid[best])
-
-
-def _least_squares(values: Floats, grid: Floats, weights: Floats, *, beyond: bool = False) -> Floats:
+def _least_squares(values: Array, grid: Array, weights: Array, *, beyond: bool = False) -> Array:
     """(h, B, beta) of each curve (curves, bins); NaN where the least sum of squares is at the range's edge.
 
     beyond: Say on which side instead. Towards a slope of 0 the curve is a logarithm, whose h and B lie at infinity;
@@ -335,7 +305,7 @@ def _least_squares(values: Floats, grid: Floats, weights: Floats, *, beyond: boo
     For a given slope the problem is a straight line in the basis. Between grid points the minimum is that of the
     parabola through three of them, and B and h are interpolated likewise.
     """
-    rate, amplitude, explained = _lines(values, grid, weights)
+    rate, amplitude, explained = lines(values, grid, weights)
     best = explained.argmax(axis=1)
     inside = (best > 0) & (best < len(grid) - 1)
     at = np.clip(best, 1, len(grid) - 2)
@@ -343,7 +313,7 @@ def _least_squares(values: Floats, grid: Floats, weights: Floats, *, beyond: boo
     below, here, above = (explained[rows, at + k] for k in (-1, 0, 1))
     shift = 0.5 * (below - above) / (below - 2 * here + above)
 
-    def refined(table: Floats) -> Floats:
+    def refined(table: Array) -> Array:
         a, b, c = (table[rows, at + k] for k in (-1, 0, 1))
         return b + shift * (c - a) / 2 + shift**2 * (a - 2 * b + c) / 2
 
@@ -359,30 +329,10 @@ def _least_squares(values: Floats, grid: Floats, weights: Floats, *, beyond: boo
     return found
 
 
-def _lines(values: Floats, grid: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:
-    """h, B and the weighted sum of squares that they explain, for each curve and slope, (curves, slopes)."""
-    w = weights / weights.sum()
-    x = grid - (grid @ w)[:, None]  # (slopes, bins)
-    y = values - (values @ w)[:, None]  # (curves, bins)
-    amplitude = (y * w) @ x.T / ((x * x) @ w)
-    rate = (values @ w)[:, None] - amplitude * (grid @ w)
-    return rate, amplitude, amplitude**2 * ((x * x) @ w)
-
-
-def _ratio(losses: Floats, sizes: Floats) -> tuple[Floats, Floats]:
-    """Sum of losses over sum of sizes, (bins,), and what each cluster adds to its error, (clusters, bins)."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        value = losses.sum(axis=0) / sizes.sum(axis=0)
-        return value, (losses - value * sizes) / sizes.sum(axis=0)
-
-
-def _with_interval(value: Floats, residuals: Floats) -> Ratio:
-    error = float(linearised_error(residuals)[0])
-    reach = student_t(len(residuals)) * error
-    return Ratio(float(value[0]), error, (float(value[0]) - reach, float(value[0]) + reach))
+def _with_interval(value: Array, residuals: Array) -> Estimate:
+    return Estimate.of_mean(float(value[0]), float(linearised_error(residuals)[0]), len(residuals))
 
 
 def _no_fit(seed: int, reason: str) -> PositionFit:
-    nan = float("nan")
-    nans = (nan, nan)
-    return PositionFit(nan, nan, nan, nan, nan, nan, nans, nans, nans, (), 0, seed, reason)
+    unknown = Estimate(math.nan)
+    return PositionFit(unknown, unknown, unknown, (), 0, seed, reason)

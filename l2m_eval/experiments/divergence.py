@@ -13,10 +13,10 @@ from l2m_eval.experiments.plan import EvaluationPlan
 from l2m_eval.experiments.training import EVALUATION
 from l2m_eval.measurements.kl import full_kl, gaussian_kl, sampled_kl
 from l2m_eval.processes import TokenProcess, ValueProcess
+from l2m_eval.statistics.arrays import Array, Integers
 
-Floats = NDArray[np.float64]
 # From tokens (documents, length) to log q over the vocabulary at every position, (documents, length, vocabulary).
-Predictions = Callable[[NDArray[np.int64]], Floats]
+Predictions = Callable[[Integers], Array]
 
 
 def evaluation_documents(
@@ -29,7 +29,7 @@ def evaluation_documents(
 def token_predictions(model: Any, vocabulary_size: int) -> Predictions:
     """log q at every position of a causal language model whose inputs begin with the start id."""
 
-    def predict(tokens: NDArray[np.int64]) -> Floats:
+    def predict(tokens: Integers) -> Array:
         starts = np.full((len(tokens), 1), vocabulary_size)
         inputs = torch.from_numpy(np.concatenate([starts, tokens[:, :-1]], axis=1))
         with torch.inference_mode():
@@ -41,8 +41,8 @@ def token_predictions(model: Any, vocabulary_size: int) -> Predictions:
 
 
 def token_divergence(
-    process: TokenProcess, predict: Predictions, documents: NDArray[np.int64], plan: EvaluationPlan
-) -> tuple[Floats, str]:
+    process: TokenProcess, predict: Predictions, documents: Integers, plan: EvaluationPlan
+) -> tuple[Array, str]:
     """KL terms of every position, (documents, length), and how they were taken: ``full`` or ``sampled``."""
     cells = documents.size * process.vocabulary_size
     full = cells <= plan.most_cells
@@ -59,8 +59,8 @@ def token_divergence(
 
 
 def gaussian_divergence(
-    process: ValueProcess, model: Any, documents: Floats, plan: EvaluationPlan
-) -> tuple[Floats, str]:
+    process: ValueProcess, model: Any, documents: Array, plan: EvaluationPlan
+) -> tuple[Array, str]:
     """KL terms of every position, (documents, length), between the two predicted normal distributions."""
     means, deviations = process.predictions(documents)
     device = next(model.parameters()).device

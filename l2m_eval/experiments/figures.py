@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from l2m_eval.experiments.results import TrainedResult
-from l2m_eval.report.axes import length_axis, new_figure, positive_bars, value_axis
-from l2m_eval.report.style import drawing, series
+from l2m_eval.report.figures.axes import length_axis, new_figure, positive_bars, value_axis
+from l2m_eval.report.figures.style import drawing, series
 
 KL_NAME = "KL per token (nats)"
 

@@ -1,20 +1,19 @@
-"""What an experiment trains on what: presets and files of one's own, in YAML, read once and checked."""
+"""An experiment's plan: which models are trained on which processes; presets or own files, in YAML, checked once."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
-from l2m_eval.errors import L2MError
+from l2m_eval.errors import L2MError, cause
+from l2m_eval.fields import choice, increasing, integer, number, readers, setting
 from l2m_eval.processes import PROCESSES, Process, TokenProcess, ValueProcess, make_process
-from l2m_eval.processes.base import number
-from l2m_eval.settings import choice, increasing, integer, setting
 
 KINDS = ("transformer", "mamba", "mamba2")
 T = TypeVar("T")
@@ -76,10 +75,10 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """On what the divergence is measured.
+    """The documents on which the divergence is measured.
 
     Attributes:
-        documents: Fresh documents of the longest length; shorter ones are measured on their beginnings.
+        documents: Fresh documents of the longest length; shorter lengths are measured on their prefixes.
         batch: Documents at once.
         most_cells: Up to this many cells of documents × positions × vocabulary, the divergence is taken over
             the full vocabulary; above, by the tokens that came.
@@ -145,7 +144,7 @@ def read_plan(name_or_file: str) -> tuple[Variant, ...]:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise L2MError(f"config: {name_or_file} is no YAML ({str(error).splitlines()[0]})") from error
+        raise L2MError(f"config: {name_or_file} is not YAML ({cause(error)})") from error
     variants = _mapping("variants", _mapping("config", content).get("variants"))
     return tuple(_variant(str(name), _mapping(f"variants.{name}", value)) for name, value in variants.items())
 
@@ -175,9 +174,9 @@ def _variant(name: str, content: Mapping[str, Any]) -> Variant:
 
 
 def _read(kind: type[T], where: str, content: Mapping[str, Any], **given: Any) -> T:
-    readers = {f.name: f.metadata["read"] for f in fields(kind) if "read" in f.metadata}  # type: ignore[arg-type]
-    _refuse_unknown(where, content, tuple(readers))
-    return kind(**given, **{key: readers[key](key, value) for key, value in content.items()})
+    read = readers(kind)
+    _refuse_unknown(where, content, tuple(read))
+    return kind(**given, **{key: read[key](key, value) for key, value in content.items()})
 
 
 def _mapping(where: str, value: Any) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""What one trained model came to, as it is kept in ``results.json``."""
+"""The result of one trained model, as stored in ``results.json``."""
 
 from __future__ import annotations
 

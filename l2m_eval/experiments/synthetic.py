@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -72,23 +72,25 @@ def run_variant(
                 run.do(progress)
                 bar.update()
         else:
-            threads = max(1, (os.cpu_count() or 1) // processes)
-            with ProcessPoolExecutor(
-                min(processes, len(waiting)),
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_use_threads,
-                initargs=(threads,),
-            ) as pool:
-                try:
-                    for future in as_completed([pool.submit(run.do, False) for run in waiting]):
-                        future.result()
-                        bar.update()
-                except BaseException:
-                    pool.shutdown(
-                        cancel_futures=True
-                    )  # or an error is told when all others are done, hours later
-                    raise
+            for _ in _in_processes(waiting, min(processes, len(waiting)), (os.cpu_count() or 1) // processes):
+                bar.update()
     return [result for run in runs if (result := run.result()) is not None]
+
+
+def _in_processes(runs: Sequence[Run], processes: int, threads: int) -> Iterator[None]:
+    """Do the runs in processes of so many threads each; one item for each run that ends."""
+    with ProcessPoolExecutor(
+        processes,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_use_threads,
+        initargs=(max(1, threads),),
+    ) as pool:
+        try:
+            for future in as_completed([pool.submit(run.do, False) for run in runs]):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # or an error is told when all others are done, hours later
+            raise
 
 
 def _use_threads(count: int) -> None:
@@ -107,30 +109,31 @@ class Run:
     folder: str
     cpu: bool
 
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.variant, self.plan, self.length)
+
     def result(self) -> TrainedResult | None:
         """The finished result of this very plan; None where there is none yet."""
         done = load_result(Path(self.folder) / "result.json")
-        wanted = fingerprint(self.variant, self.plan, self.length)
-        return done if done is not None and done.fingerprint == wanted else None
+        return done if done is not None and done.fingerprint == self.fingerprint else None
 
     def do(self, progress: bool) -> None:
         """Train, measure, save; checkpoints are removed once the result stands."""
         folder = Path(self.folder)
-        wanted = fingerprint(self.variant, self.plan, self.length)
         folder.mkdir(parents=True, exist_ok=True)
         stamp = folder / "fingerprint"
-        if (
-            not stamp.is_file() or stamp.read_text() != wanted
-        ):  # checkpoints of another plan are not gone on from
+        if not stamp.is_file() or stamp.read_text() != self.fingerprint:
+            # checkpoints of another plan are not gone on from
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-            stamp.write_text(wanted)
-        result = _train_and_measure(self.variant, self.plan, self.length, folder, wanted, self.cpu, progress)
+            stamp.write_text(self.fingerprint)
+        result = _train_and_measure(self, progress)
         result.save(folder / "result.json")
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
 def fingerprint(variant: Variant, plan: ModelPlan, length: int) -> str:
-    """Of everything that a result depends on but the machine."""
+    """A fingerprint of everything that a result depends on, except the machine."""
     content = {
         "process": [variant.process.name, variant.process.settings],
         "model": asdict(plan),
@@ -142,15 +145,14 @@ def fingerprint(variant: Variant, plan: ModelPlan, length: int) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _train_and_measure(
-    variant: Variant, plan: ModelPlan, length: int, folder: Path, wanted: str, cpu: bool, progress: bool
-) -> TrainedResult:
+def _train_and_measure(run: Run, progress: bool) -> TrainedResult:
     from l2m_eval.experiments import divergence
     from l2m_eval.experiments.training import train
 
     _quiet_transformers()
     start = time.perf_counter()
-    model = train(variant, plan, length, folder, cpu=cpu, progress=progress)
+    variant, plan, length, folder = run.variant, run.plan, run.length, Path(run.folder)
+    model = train(variant, plan, length, folder, cpu=run.cpu, progress=progress)
     process, evaluation = variant.process, variant.evaluation
     assert isinstance(process, (TokenProcess, ValueProcess))
     documents = divergence.evaluation_documents(process, evaluation, length, variant.seed)
@@ -166,8 +168,8 @@ def _train_and_measure(
         model=plan.name,
         kind=plan.kind,
         length=length,
-        kl=curve.overall,
-        kl_error=curve.overall_error,
+        kl=curve.overall.value,
+        kl_error=curve.overall.standard_error,
         terms=how,
         bins=tuple((b.name, b.first, b.last) for b in curve.bins),
         kl_by_bin=tuple(curve.kl.tolist()),
@@ -178,12 +180,12 @@ def _train_and_measure(
         documents=curve.documents,
         seconds=round(time.perf_counter() - start, 1),
         device=_device(model),
-        fingerprint=wanted,
+        fingerprint=run.fingerprint,
     )
 
 
 def _quiet_transformers() -> None:
-    """Its notes on missing Mamba kernels and its bars for writing a small file say nothing here that docs do not."""
+    """Silence notes on missing Mamba kernels, which docs/reproduce.md explains, and progress bars for small files."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()

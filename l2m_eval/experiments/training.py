@@ -78,7 +78,7 @@ def _trainer_class(gaussian: bool) -> Any:
 def train(
     variant: Variant, plan: ModelPlan, length: int, folder: Path, *, cpu: bool = False, progress: bool = True
 ) -> Any:
-    """Train one model on sequences of one length; goes on from the last checkpoint in `folder`, where there is one.
+    """Train one model on sequences of one length; continues from the last checkpoint in `folder`, if there is one.
 
     Returns:
         The trained model, in evaluation mode.
@@ -122,6 +122,6 @@ def train(
     checkpoints = folder / "checkpoints"
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
     if last is not None:
-        logger.info("l2m-eval: %s, length %d: going on from %s", plan.name, length, Path(last).name)
+        logger.info("l2m-eval: %s, length %d: continuing from %s", plan.name, length, Path(last).name)
     trainer.train(resume_from_checkpoint=last)
     return trainer.model.eval()

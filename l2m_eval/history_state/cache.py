@@ -8,7 +8,7 @@ tensor is kept under says what kind of state it is.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,13 +40,23 @@ _NOT_STATE = (torch.nn.Module, torch.device, torch.dtype, torch.Stream, type)
 
 @dataclass(frozen=True)
 class StateTensor:
-    """One tensor of the state: its layer (None if shared), kind, elements and bits per sequence, and dtype."""
+    """One tensor of the state of one sequence.
+
+    Attributes:
+        layer: Its layer; None where one tensor belongs to all layers.
+        kind: What kind of state it is, one of `KINDS`.
+        elements: Distinct numbers in it.
+        bits: Bits in which those are stored.
+        dtype: How they are stored.
+        allocated: Elements that the cache allocates, copies included.
+    """
 
     layer: int | None
     kind: str
     elements: int
     bits: int
     dtype: str
+    allocated: int
 
 
 def returned_state(output: Any) -> Any:
@@ -58,33 +68,47 @@ def returned_state(output: Any) -> Any:
     return None
 
 
-def read_cache(cache: Any, *, batch_size: int = 1, config: Any = None) -> tuple[StateTensor, ...]:
+def read_cache(
+    cache: Any, *, batch_size: int = 1, config: Any = None, shared: Collection[int] = ()
+) -> tuple[StateTensor, ...]:
     """The state tensors of a cache, per sequence of the batch.
 
-    A tensor that is kept under two names counts once. Of a preallocated (static) cache the filled part counts.
-    Quantised keys and values count with their logical number of elements, and with the bits of everything that is
-    stored for them, scales and zero points included. Where a tensor lies (offloaded or not) makes no difference.
+    Distinct numbers are counted: a tensor that is kept under two names counts once, and of keys and values that are
+    copied to all heads (Falcon) each copy but the first holds no information; `StateTensor.allocated` has them.
+    Of a preallocated (static) cache the filled part counts. Quantised keys and values count with their logical
+    number of elements, and with the bits of everything that is stored for them, scales and zero points included.
+    Where a tensor lies (offloaded or not) makes no difference.
 
     Args:
         cache: What the model returned: a cache object, or the tuples of older models.
         batch_size: Sequences in the batch; sizes are divided by it.
         config: The model's configuration, which tells a compressed latent from an attention cache.
+        shared: Layers whose keys are their values too; their values are not counted again.
 
     Raises:
         L2MError: the cache holds a size that is not a multiple of the batch.
     """
     tensors = []
-    for layer, name, owner, elements, bits, tensor in _tensors(cache, None, "", None, set()):
+    found = list(_tensors(cache, None, "", None, set()))
+    kinds = [_kind(name, owner, tensor, config) for _, name, owner, _, _, tensor in found]
+    attention = [
+        tensor for (*_, tensor), kind in zip(found, kinds, strict=True) if kind in (ATTENTION, SLIDING_WINDOW)
+    ]
+    copied = _copied_heads({tensor.shape[1] for tensor in attention if tensor.ndim == 4}, config)
+    for (layer, name, _, elements, bits, tensor), kind in zip(found, kinds, strict=True):
         if elements % batch_size or bits % batch_size:
             raise L2MError(
                 f"batch_size: {batch_size} does not divide the {elements:,} elements of the state {name!r}; give the "
                 "batch size of the forward pass that filled the cache"
             )
-        kind = _kind(name, owner, tensor, config)
+        if layer in shared and name.endswith(".values"):
+            continue
+        copies = _copies(tensor, *copied) if copied and kind in (ATTENTION, SLIDING_WINDOW) else 1
         dtype = str(tensor.dtype).removeprefix("torch.")
         if name.endswith(("_quantized_keys", "_quantized_values")):
             dtype = f"{bits / max(elements, 1):.3g} bits, quantised"
-        tensors.append(StateTensor(layer, kind, elements // batch_size, bits // batch_size, dtype))
+        elements, bits = elements // batch_size, bits // batch_size
+        tensors.append(StateTensor(layer, kind, elements // copies, bits // copies, dtype, elements))
     return tuple(tensors)
 
 
@@ -179,11 +203,49 @@ def _kind(name: str, owner: Any, tensor: torch.Tensor, config: Any) -> str:
     return OTHER
 
 
+def _copied_heads(held: Iterable[int], config: Any) -> tuple[int, int] | None:
+    """Heads that attend, and fewer heads whose keys and values a cache holds once for each of them (Falcon).
+
+    None where it holds them once: where the configuration names no fewer heads, and where a layer does hold as few
+    as it names. A layer with more heads beside such a one has them of its own (MiMo's sliding layers).
+    """
+    if config is None:
+        return None
+    decoder = decoder_of(config)
+    groups = {
+        value
+        for field in ("num_key_value_heads", "num_kv_heads")
+        for value in settings_of(decoder, field)
+        if isinstance(value, int) and value > 0
+    }
+    attending = settings_of(decoder, "num_attention_heads")
+    if len(groups) != 1 or len(attending) != 1 or groups & set(held):
+        return None
+    [group], [heads] = groups, attending
+    return (heads, group) if heads % group == 0 else None
+
+
+def _copies(tensor: torch.Tensor, heads: int, group: int) -> int:
+    """How often keys or values are kept: once, or for every one of `heads`; live ones are compared by value."""
+    if tensor.ndim != 4 or tensor.shape[1] != heads:
+        return 1
+    if not tensor.is_meta:
+        grouped = tensor.unflatten(1, (group, heads // group))  # (B, G, copies, L, D)
+        if not bool((grouped == grouped[:, :, :1]).all()):
+            return 1
+    return heads // group
+
+
+def decoder_of(config: Any) -> Any:
+    """The part of a configuration that describes the decoder of text."""
+    return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
+
+
 def _is_latent(tensor: torch.Tensor, config: Any) -> bool:
     """Whether keys or values are the shared latent of multi-head latent attention, not one set per head."""
     if tensor.ndim != 4 or tensor.shape[1] != 1:
         return False
-    decoder = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
+    decoder = decoder_of(config)
     ranks = [rank for rank in settings_of(decoder, "kv_lora_rank") if isinstance(rank, int)]
     rotary = [width for width in settings_of(decoder, "qk_rope_head_dim") if isinstance(width, int)]
     return bool(ranks) and tensor.shape[-1] in {*ranks, *rotary, *(r + w for r in ranks for w in rotary)}
@@ -205,8 +267,8 @@ def settings_of(config: Any, name: str) -> list[Any]:
 def kept_in_modules(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Floating tensors that modules hold as plain attributes, by name.
 
-    Parameters and buffers are not among them. One that a forward pass creates or replaces is a state that the
-    returned cache does not contain (RecurrentGemma).
+    Parameters and buffers are not among them. One that every forward pass makes anew is a state that the returned
+    cache does not contain (RecurrentGemma).
     """
     held = {}
     for path, module in model.named_modules():
@@ -214,3 +276,15 @@ def kept_in_modules(model: torch.nn.Module) -> dict[str, torch.Tensor]:
             if isinstance(value, torch.Tensor) and value.is_floating_point() and math.prod(value.shape) > 0:
                 held[f"{path}.{name}"] = value
     return held
+
+
+def read_modules(held: Mapping[str, torch.Tensor]) -> tuple[StateTensor, ...]:
+    """State tensors that modules keep themselves, from their names: ``model.layers.3.block.conv1d_state``."""
+    tensors = []
+    for name, tensor in held.items():
+        numbers = [part for part in name.split(".") if part.isdecimal()]
+        bits = tensor.numel() * tensor.element_size() * 8
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        layer, kind = int(numbers[0]) if numbers else None, _kind(name, tensor, tensor, None)
+        tensors.append(StateTensor(layer, kind, tensor.numel(), bits, dtype, tensor.numel()))
+    return tuple(tensors)

@@ -12,17 +12,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy import optimize
+from numpy.typing import ArrayLike
 
 from l2m_eval.errors import L2MError
-
-Array = NDArray[np.float64]
-Counts = NDArray[np.int64]
+from l2m_eval.statistics.arrays import Array, Integers
 
 MEASURED = "measured on the model's own cache"
 CONFIGURATION = "configuration"
-STATED = "stated"
+DECLARED = "declared"
 
 ATTENTION = "attention"
 SLIDING_WINDOW = "sliding window"
@@ -41,7 +38,7 @@ class LayerState:
 
     Attributes:
         layer: Index of the layer; None where one state belongs to all layers together.
-        kind: One of `KINDS`, or ``"stated"``.
+        kind: One of `KINDS`, or ``"declared"``.
         elements_per_token: Elements that a token adds: at large lengths if the state grows without end, at the
             first tokens if it saturates, zero if it is constant.
         largest: Elements when it is full; None where it grows without end.
@@ -72,8 +69,8 @@ class HistoryState:
     """dim z(L) of one model, per kind of layer, for one sequence (whatever the batch).
 
     Attributes:
-        model: Name of the model, or the statement.
-        source: `MEASURED`, `CONFIGURATION` or `STATED`.
+        model: Name of the model, or what was declared.
+        source: `MEASURED`, `CONFIGURATION` or `DECLARED`.
         lengths: Numbers of tokens asked for, shape (n,), increasing.
         kinds: Names of the kinds that the model has, K of them.
         elements: Shape (K, n).
@@ -84,28 +81,30 @@ class HistoryState:
         layers: What each layer keeps.
         notes: Sentences on how the numbers came about, for the reader of a report.
         vocabulary: Number of tokens M of the model; None where unknown.
+        context: Most tokens that the model accepts; None where it does not say.
     """
 
     model: str
     source: str
-    lengths: Counts
+    lengths: Integers
     kinds: tuple[str, ...]
-    elements: Counts
-    bits: Counts
-    probe_lengths: Counts
-    probe_elements: Counts
-    probe_bits: Counts
+    elements: Integers
+    bits: Integers
+    probe_lengths: Integers
+    probe_elements: Integers
+    probe_bits: Integers
     layers: tuple[LayerState, ...]
     notes: tuple[str, ...] = ()
     vocabulary: int | None = None
+    context: int | None = None
 
     @property
-    def total(self) -> Counts:
+    def total(self) -> Integers:
         """dim z at `lengths`, all kinds together, in elements; shape (n,)."""
         return self.elements.sum(axis=0)
 
     @property
-    def total_bits(self) -> Counts:
+    def total_bits(self) -> Integers:
         """dim z at `lengths`, all kinds together, in bits; shape (n,)."""
         return self.bits.sum(axis=0)
 
@@ -132,6 +131,7 @@ class HistoryState:
             "model": self.model,
             "source": self.source,
             "vocabulary": self.vocabulary,
+            "context": self.context,
             "lengths": self.lengths.tolist(),
             "elements": {k: row.tolist() for k, row in zip(self.kinds, self.elements, strict=True)},
             "bits": {k: row.tolist() for k, row in zip(self.kinds, self.bits, strict=True)},
@@ -169,6 +169,7 @@ class HistoryState:
                 layers=tuple(LayerState(**layer) for layer in data["layers"]),
                 notes=tuple(data["notes"]),
                 vocabulary=data.get("vocabulary"),
+                context=data.get("context"),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise L2MError(f"state: no complete history state ({type(error).__name__}: {error})") from error
@@ -176,17 +177,21 @@ class HistoryState:
 
 @dataclass(frozen=True)
 class StateGrowth:
-    """How dim z grows with the length.
+    """How dim z grows with the length, within the context that the model accepts.
 
     Attributes:
         exponent: Slope of log dim z against log L over the lengths asked for; NaN with fewer than two.
-        asymptotic_exponent: γ in dim z ~ L^γ at the largest lengths known: 1 while a token still adds
-            elements there, 0 where none does. NaN where too few lengths are known to tell.
-        saturation_length: Tokens after which every part that stops growing has stopped (the largest window;
-            1 where the only such parts are constant); None where every part grows without end.
+        asymptotic_exponent: γ in dim z ~ L^γ at the largest lengths that the model accepts (the largest known,
+            where it names no context): 1 while a token still adds elements there, 0 where none does. NaN where too
+            few lengths are known to tell.
+        saturation_length: Tokens after which every part that stops growing within the context has stopped: the
+            largest window, or 1 where the whole state is constant. None where no part stops.
         constant_part: Elements that do not depend on the length, at the largest lengths.
         slope_per_token: Elements that a token adds there. Both are NaN unless γ is 0 or 1.
         probed_up_to: The largest length known, in tokens.
+        context: Most tokens that the model accepts; None where it does not say.
+        beyond_context: γ beyond the context, where a window that the context never fills would stop growing; None
+            where nothing changes there.
         sentence: The above in words.
     """
 
@@ -196,14 +201,17 @@ class StateGrowth:
     constant_part: float
     slope_per_token: float
     probed_up_to: int
+    context: int | None
+    beyond_context: float | None
     sentence: str
 
 
 def state_growth(state: HistoryState) -> StateGrowth:
-    """Growth of the history state, from its increments between the largest lengths known.
+    """Growth of the history state, from its increments between lengths of our own choice.
 
-    The increments dim z(b) - dim z(a) and dim z(c) - dim z(b) at the last three lengths a < b < c are free of the
-    constant part, so a hybrid of a large fixed state and a little attention is still seen to grow like L.
+    The increments dim z(b) - dim z(a) and dim z(c) - dim z(b) at three lengths a < b < c an octave apart are free of
+    the constant part, so a hybrid of a large fixed state and a little attention is still seen to grow like L. A
+    window that is as large as the context never fills within it, and counts as growing.
     """
     x = state.probe_lengths.astype(float)
     z = state.probe_elements.sum(axis=0).astype(float)
@@ -211,8 +219,17 @@ def state_growth(state: HistoryState) -> StateGrowth:
     if len(state.lengths) > 1 and (state.total > 0).all():
         exponent = float(np.polyfit(np.log(state.lengths), np.log(state.total), 1)[0])
     gamma, constant, slope = _asymptote(x, z)
-    ends = [layer.saturates_at for layer in state.layers if layer.saturates_at is not None]
-    saturation = max(ends) if ends else None
+    beyond = None
+    unfilled = [layer for layer in state.layers if _never_fills(layer, state.context)]
+    if unfilled and state.context is not None:
+        beyond = gamma
+        growing = [layer for layer in state.layers if layer.saturates_at is None]
+        gamma, slope = 1.0, sum(layer.elements_per_token for layer in (*growing, *unfilled))
+        constant = float(_through(state.probe_lengths, state.probe_elements.sum(axis=0), state.context))
+        constant -= slope * min(state.context, *(layer.saturates_at or state.context for layer in unfilled))
+    ends = {layer.saturates_at for layer in state.layers if layer not in unfilled} - {None}
+    windows = [end for end in ends if end is not None and (end > 1 or (ends == {1} and gamma == 0))]
+    saturation = max(windows) if windows else None
     return StateGrowth(
         exponent=exponent,
         asymptotic_exponent=gamma,
@@ -220,8 +237,39 @@ def state_growth(state: HistoryState) -> StateGrowth:
         constant_part=constant,
         slope_per_token=slope,
         probed_up_to=int(x[-1]),
-        sentence=_growth_sentence(gamma, constant, slope, saturation, int(x[-1])),
+        context=state.context,
+        beyond_context=beyond,
+        sentence=_growth_sentence(gamma, constant, slope, saturation, int(x[-1]))
+        + _beyond_sentence(state.context, beyond),
     )
+
+
+def _never_fills(layer: LayerState, context: int | None) -> bool:
+    # A window of W tokens keeps W - 1 or W entries: one of the context's size is full at its last token.
+    return (
+        context is not None and layer.saturates_at is not None and layer.saturates_at >= max(context - 1, 2)
+    )
+
+
+def _beyond_sentence(context: int | None, beyond: float | None) -> str:
+    if beyond is None:
+        return ""
+    after = "it would stop growing" if beyond == 0 else "some layers would stop growing"
+    return f", within its context of {context:,} tokens; beyond that {after}"
+
+
+def growth_places(lengths: ArrayLike) -> tuple[int, ...]:
+    """Where to read the growth in the end: indices of three lengths an octave apart, the largest powers of two.
+
+    Lengths that users ask for lie anywhere, and a cache that grows by an entry every few tokens seems to bend
+    between them. Without three such lengths the last three (or fewer) are taken.
+    """
+    known = [int(n) for n in np.asarray(lengths)]
+    place = {n: i for i, n in enumerate(known)}
+    for c in reversed(known):
+        if c & (c - 1) == 0 and c >= 4 and c // 2 in place and c // 4 in place:
+            return place[c // 4], place[c // 2], place[c]
+    return tuple(range(len(known)))[-3:]
 
 
 def _asymptote(x: Array, z: Array) -> tuple[float, float, float]:
@@ -229,11 +277,12 @@ def _asymptote(x: Array, z: Array) -> tuple[float, float, float]:
     nan = float("nan")
     if len(x) < 3:
         return nan, nan, nan
-    (a, b, c), (first, second) = x[-3:], np.diff(z[-3:])
+    places = list(growth_places(x))
+    (a, b, c), (first, second) = x[places], np.diff(z[places])
     slope = second / (c - b)
     # Compressed caches grow by one entry every few tokens; a step of that size is no curvature.
-    if np.isclose(slope, first / (b - a), rtol=5e-3, atol=1e-12 * max(z[-1], 1.0) / c):
-        return (1.0 if slope > 0 else 0.0), float(z[-1] - slope * c), float(slope)
+    if np.isclose(slope, first / (b - a), rtol=5e-3, atol=1e-12 * max(z[places[-1]], 1.0) / c):
+        return (1.0 if slope > 0 else 0.0), float(z[places[-1]] - slope * c), float(slope)
     if first <= 0 or second <= 0:
         return nan, nan, nan
     if abs(second - first) <= 1 and np.isclose(c * a, b * b):
@@ -247,6 +296,8 @@ def _asymptote(x: Array, z: Array) -> tuple[float, float, float]:
 
     if excess(-4.0) > 0 or excess(16.0) < 0:
         return nan, nan, nan
+    from scipy import optimize  # a second of imports that few states need
+
     gamma = float(optimize.brentq(excess, -4.0, 16.0, xtol=1e-9))
     # Increments that shrink like L^γ with γ ≤ 0 add up to a bounded (or logarithmic) state: exponent zero.
     return max(0.0, round(gamma, 6)), nan, nan
@@ -269,7 +320,7 @@ def _growth_sentence(gamma: float, constant: float, slope: float, saturation: in
     return f"grows like L^{gamma:.3g} (known up to {known:,} tokens)"
 
 
-def _through(knots: Counts, values: Counts, lengths: ArrayLike) -> Array:
+def _through(knots: Integers, values: Integers, lengths: ArrayLike) -> Array:
     x, z, at = knots.astype(float), values.astype(float), np.asarray(lengths, float)
     inside = np.interp(at, x, z)
     if len(x) < 2:
@@ -280,7 +331,7 @@ def _through(knots: Counts, values: Counts, lengths: ArrayLike) -> Array:
     return np.where(at > x[-1], beyond, inside)
 
 
-def saturation(lengths: Counts, elements: Counts) -> int | None:
+def saturation(lengths: Integers, elements: Integers) -> int | None:
     """Tokens after which one layer's state stops growing, from its sizes at known lengths.
 
     None where it still grows between the last three lengths. A state that fills token by token and is then full

@@ -1,1 +1,1 @@
-"""Measurements: what each asks of a model for one document, and what all documents together say."""
+"""Measurements: the request to a model for one document, and the curves computed from all documents."""

@@ -1,4 +1,4 @@
-"""The bipartite measurement: what one document needs scored, and what the sums of all documents say.
+"""The bipartite measurement: the windows to score for one document, and the curves from the sums of all.
 
 `BipartiteRequest` and `BipartitePlan` go to a model and come back as records of sums; `bipartite_curves` turns
 the records of all documents into curves. Neither knows the harness, so that curves can be recomputed from a
@@ -8,15 +8,15 @@ samples log alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from l2m_eval.corpora import Chunk, Sample
-from l2m_eval.errors import L2MError
+from l2m_eval.corpus.blocks import block_places
+from l2m_eval.corpus.chunks import Chunk, Sample
+from l2m_eval.corpus.documents import known_process
 from l2m_eval.estimators.bipartite import (
     MeanEstimate,
     clustered_mean,
@@ -26,22 +26,27 @@ from l2m_eval.estimators.bipartite import (
     vclub_terms,
 )
 from l2m_eval.estimators.entropy import Entropy
-from l2m_eval.rival_shapes import ShapeFit, compare_shapes
-from l2m_eval.scaling import PowerLaw, power_law_with_interval
-from l2m_eval.settings import CORRECTED_TOKENS, BipartiteSettings
-from l2m_eval.windows import (
+from l2m_eval.estimators.mixture import FEWEST_CLUSTERS, Mixture, fitted_mixture, log_mean_exp
+from l2m_eval.measurements.context import lengths_that_fit
+from l2m_eval.measurements.curves import BipartiteCurve, Resampled
+from l2m_eval.scoring.encoder import Encoder, TooFewTokens
+from l2m_eval.scoring.rotary import fixed_up_to
+from l2m_eval.scoring.windows import (
     Cell,
     Window,
     bipartite_cells,
+    cells_read_together,
     conditional_sums,
     conditional_window,
     right_block_sums,
     right_block_windows,
 )
+from l2m_eval.settings import CORRECTED_TOKENS, BipartiteSettings
+from l2m_eval.statistics.arrays import Tokens
+from l2m_eval.statistics.power_law import power_law_with_interval
 
 if TYPE_CHECKING:
-    from l2m_eval.scoring.base import Sums
-    from l2m_eval.scoring.tokens import Encoder
+    from l2m_eval.scoring.scorer import Sums
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class BipartiteRequest:
 
     Attributes:
         settings: Of the task.
-        sample: All chunks, for the n-gram entropy of the correction.
+        sample: Knows the whole corpus, for the n-gram entropy of the correction.
         chunk: The document.
         partners: Its partners.
         score_partners: Whether the partners' own marginals are scored here, because they are not measured
@@ -73,49 +78,126 @@ class BipartiteRequest:
         Raises:
             L2MError: a length that was asked for does not fit, or none of the default ones does.
         """
-        lengths = self.settings.wanted_lengths
-        fitting = tuple(length for length in lengths if length <= encoder.longest)
-        if len(fitting) < len(lengths) and (self.settings.lengths is not None or not fitting):
-            raise L2MError(
-                f"lengths: {max(lengths)} is over the model's context: {encoder.longest} tokens fit behind the "
-                "prefix token; give shorter lengths, or a larger max_length in --model_args"
-            )
-        if len(fitting) < len(lengths):
-            encoder.note(
-                f"lengths up to {max(fitting)} fit the model's context and are measured, longer ones not"
-            )
-        return bipartite_cells(fitting, self.settings.ratios)
+        settings = self.settings
+        fitting = lengths_that_fit(encoder, settings.wanted_lengths, asked=settings.lengths is not None)
+        return bipartite_cells(fitting, settings.ratios)
 
     def plan(self, encoder: Encoder) -> BipartitePlan:
-        cells = self.cells(encoder)
+        """The windows of all blocks. A further block of which the text has too few tokens is left out."""
+        settings, cells = self.settings, self.cells(encoder)
+        numbers = {length: settings.block_numbers[length] for length in {cell.total for cell in cells}}
+        longest, seed, process = settings.longest, self.sample.whole.seed, known_process(settings)
+        places = [
+            block_places(chunk, numbers, longest, seed, process) for chunk in (self.chunk, *self.partners)
+        ]
+        blocks = []
+        for ours, *theirs in zip(*places, strict=True):
+            served = [cell for cell in cells if cell.total in ours.lengths]
+            pieces = [place.of(c) for place, c in zip(theirs, self.partners, strict=True)]
+            try:
+                blocks.append(self._block(encoder, served, ours.of(self.chunk), pieces))
+            except TooFewTokens:
+                if not blocks:
+                    raise
+        entropy = None
+        corrected = CORRECTED_TOKENS if settings.correction == "ngram" else 0
+        if (
+            corrected and encoder.rank == 0
+        ):  # whose records come first: the other processes need not count it too
+            entropy = encoder.ngram_entropy(self.sample.whole, corrected)
+        sizes = None
+        if encoder.knows_bytes:
+            ends = encoder.byte_ends(self.chunk, max(cell.total for cell in cells))
+            sizes = tuple(int(ends[cell.total - 1]) for cell in blocks[0].cells)
+        mixed = settings.marginal == "mixture"
+        return BipartitePlan(tuple(blocks), entropy, sizes, encoder.claimed_context, by_block=mixed)
+
+    def _block(
+        self, encoder: Encoder, cells: Sequence[Cell], chunk: Chunk, partners: Sequence[Chunk]
+    ) -> BlockPlan:
+        """The windows of one block, with those that need each partner.
+
+        Raises:
+            TooFewTokens: the text of the block or of a partner's has fewer tokens than the longest cell.
+        """
+        groups = cells_read_together(cells, fixed_up_to(encoder.lm))
         longest = max(cell.total for cell in cells)
         prefix, settings = encoder.prefix, self.settings
-        tokens = encoder.tokens(self.chunk, longest)
-        partner_tokens = [encoder.tokens(partner, longest) for partner in self.partners]
+        tokens = encoder.tokens(chunk, longest)
+        partner_tokens = [encoder.tokens(partner, longest) for partner in partners]
         corrected = CORRECTED_TOKENS if settings.correction == "ngram" else 0
         vclub = "vclub" in settings.estimators
-        blocks: dict[str, list[Window]] = {}
-        if settings.marginal == "paired" or (vclub and settings.control_variate):
-            blocks["marginal"] = right_block_windows(None, tokens, cells, prefix, self.chunk.label, corrected)
-        for k, (partner, theirs) in enumerate(zip(self.partners, partner_tokens, strict=True)):
-            if vclub:
-                label = f"{self.chunk.label} with {partner.label}"
-                blocks[f"crossed{k}"] = right_block_windows(tokens, theirs, cells, prefix, label)
+        mixture = settings.marginal == "mixture"
+
+        def right_blocks(read: Tokens | None, scored: Tokens, label: str, first: int = 0) -> list[Window]:
+            return [
+                window
+                for group in groups
+                for window in right_block_windows(read, scored, group, prefix, label, first)
+            ]
+
+        windows: dict[str, list[Window]] = {}
+        if mixture or settings.marginal == "paired" or (vclub and settings.control_variate):
+            windows["marginal"] = right_blocks(None, tokens, chunk.label, corrected)
+        for k, (partner, theirs) in enumerate(zip(partners, partner_tokens, strict=True)):
+            if vclub or mixture:
+                windows[f"crossed{k}"] = right_blocks(tokens, theirs, f"{chunk.label} with {partner.label}")
             if settings.marginal == "independent" or (
                 vclub and settings.control_variate and self.score_partners
             ):
-                blocks[f"partner{k}"] = right_block_windows(
-                    None, theirs, cells, prefix, partner.label, corrected
-                )
-        entropy = None
-        if corrected:
-            entropy = encoder.ngram_entropy(self.sample.chunks, corrected)
-        conditional = conditional_window(tokens, cells, prefix, self.chunk.label)
-        sizes = None
-        if encoder.knows_bytes:
-            ends = encoder.byte_ends(self.chunk, longest)
-            sizes = tuple(int(ends[cell.total - 1]) for cell in cells)
-        return BipartitePlan(cells, conditional, blocks, corrected, entropy, sizes)
+                windows[f"partner{k}"] = right_blocks(None, theirs, partner.label, corrected)
+        conditional = [conditional_window(tokens, group, prefix, chunk.label) for group in groups]
+        return BlockPlan(groups, conditional, windows, corrected)
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """The windows of the blocks that begin at one place of a document, and what their scores say.
+
+    Attributes:
+        groups: Points of the curve, in groups that are read together: one, but for models that read each length
+            differently (`cells_read_together`).
+        conditional: The document itself from there on, for each group.
+        right_blocks: Right-block windows by role: ``marginal``, ``crossed0`` and ``partner0`` ... of each partner.
+        corrected: First tokens of a block that the n-gram correction concerns, 0 without it.
+    """
+
+    groups: list[tuple[Cell, ...]]
+    conditional: list[Window]
+    right_blocks: dict[str, list[Window]]
+    corrected: int
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Points of the curve that have a block here."""
+        return [cell for group in self.groups for cell in group]
+
+    @property
+    def windows(self) -> list[Window]:
+        return [*self.conditional, *(window for role in self.right_blocks.values() for window in role)]
+
+    def sums(self, scores: Iterator[Sums]) -> dict[str, list[float]]:
+        """The sum of each cell by role, from the next of the scores; of the first tokens as ``ROLE first``."""
+        found = {
+            "conditional": [value for group in self.groups for value in conditional_sums(next(scores), group)]
+        }
+        for role in self.right_blocks:
+            corrected = 0 if role.startswith("crossed") else self.corrected
+            found[role], first = self._right_block_sums(scores, corrected)
+            if corrected:
+                found[f"{role} first"] = first
+        return found
+
+    def _right_block_sums(self, sums: Iterator[Sums], corrected: int) -> tuple[list[float], list[float]]:
+        """Sums over the right block of each cell, and over its first tokens, from the next of the scores."""
+        whole: list[float] = []
+        first: list[float] = []
+        for group in self.groups:
+            scores = [next(sums) for _ in {cell.left for cell in group}]
+            ours, its_first = right_block_sums(scores, group, corrected)
+            whole += ours
+            first += its_first
+        return whole, first
 
 
 @dataclass(frozen=True)
@@ -123,49 +205,63 @@ class BipartitePlan:
     """The windows of one document under one tokenizer, and how their sums become its record.
 
     Attributes:
-        cells: Points of the curve.
-        conditional: The document itself.
-        blocks: Right-block windows by role: ``marginal``, ``crossed0`` and ``partner0`` ... of each partner.
-        corrected: First tokens of a block that the n-gram correction concerns, 0 without it.
+        blocks: The places where its blocks begin; the first one serves every cell.
         entropy: The corpus' n-gram entropy, where the correction needs it.
-        sizes: Bytes of text in the total length of each cell, by which models with different tokenizers are
-            compared; None where the backend cannot tell.
+        sizes: Bytes of text in the total length of each cell from the document's beginning, by which models with
+            different tokenizers are compared; None where the backend cannot tell.
+        claimed: The context that the model claims; None where nothing says it.
+        by_block: Whether the record has the sums of each block, too, of which mixtures are made.
     """
 
-    cells: tuple[Cell, ...]
-    conditional: Window
-    blocks: dict[str, list[Window]]
-    corrected: int
+    blocks: tuple[BlockPlan, ...]
     entropy: Entropy | None
     sizes: tuple[int, ...] | None = None
+    claimed: int | None = None
+    by_block: bool = False
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Points of the curve."""
+        return self.blocks[0].cells
 
     @property
     def windows(self) -> list[Window]:
-        return [self.conditional, *(window for block in self.blocks.values() for window in block)]
+        return [window for block in self.blocks for window in block.windows]
 
     def record(self, scores: list[Sums]) -> str:
-        """The document's sums as JSON: all that the estimates need, a few dozen numbers."""
-        sums = iter(scores)
+        """The document's sums as JSON, means over its blocks: all that the estimates need, a few dozen numbers."""
         record: dict[str, Any] = {
             "cells": [[cell.ratio, cell.left, cell.total] for cell in self.cells],
             "tokens_scored": sum(map(len, self.windows)),
-            "conditional": conditional_sums(next(sums), self.cells),
         }
+        if len(self.blocks) > 1:
+            record["blocks"] = [sum(cell in block.cells for block in self.blocks) for cell in self.cells]
+        sums = iter(scores)
+        found = [(block.cells, block.sums(sums)) for block in self.blocks]
+        for role in found[0][1]:
+            values = [
+                [here[role][cells.index(cell)] for cells, here in found if cell in cells]
+                for cell in self.cells
+            ]
+            mean = [sum(cell) / len(cell) for cell in values]
+            name, _, first = role.partition(" ")
+            kind = name.rstrip("0123456789")
+            if kind == "crossed":
+                record.setdefault("crossed", []).append(mean)
+                if self.by_block:
+                    record.setdefault("crossed_by_block", []).append(values)
+                continue
+            if kind == "marginal" and self.by_block:
+                record["marginal_by_block"] = values
+            key = "marginal_first" if first else "marginal"
+            if kind == "partner":
+                record.setdefault(f"partner_{key}", []).append(mean)
+            else:
+                record[key if kind == "marginal" else kind] = mean
+        if self.claimed is not None:
+            record["claimed_context"] = self.claimed
         if self.sizes is not None:
             record["bytes"] = list(self.sizes)
-        for name, windows in self.blocks.items():
-            scores_of_block = [next(sums) for _ in windows]
-            if name.startswith("crossed"):
-                whole, _ = right_block_sums(scores_of_block, self.cells)
-                record.setdefault("crossed", []).append(whole)
-                continue
-            whole, first = right_block_sums(scores_of_block, self.cells, self.corrected)
-            found = {"marginal": whole} | ({"marginal_first": first} if self.corrected else {})
-            for key, value in found.items():
-                if name == "marginal":
-                    record[key] = value
-                else:
-                    record.setdefault(f"partner_{key}", []).append(value)
         if self.entropy is not None:
             record["ngram_entropy"] = {
                 "value": self.entropy.value,
@@ -174,72 +270,49 @@ class BipartitePlan:
         return json.dumps(record)
 
 
-def curve_name(estimator: str, ratio: int) -> str:
-    """Name of a curve in metrics: the estimator, and the ratio where it is not the main text's 2."""
-    return estimator if ratio == 2 else f"{estimator}_r{ratio}"
+def mixture_of(records: Sequence[Mapping[str, Any]], docs: Sequence[Mapping[str, Any]]) -> Mixture | None:
+    """The mixed marginal of all documents, from the contexts that each was scored behind as somebody's partner.
 
-
-@dataclass(frozen=True, eq=False)
-class Resampled:
-    """What the resamples of a curve are drawn from.
-
-    Attributes:
-        terms: Per-document terms, (documents, points), nats.
-        clusters: Label of each document.
-        shared_error: Standard error of what all points have in common beyond the documents, nats.
-        seed: Of the draws.
+    None where there are too few groups of documents to fit λ on others, or where the records are of another marginal.
     """
-
-    terms: np.ndarray
-    clusters: Sequence[Any]
-    shared_error: float
-    seed: int
-
-
-@dataclass(frozen=True, eq=False)
-class BipartiteCurve:
-    """One estimator's curve at one ratio, with its fit.
-
-    Attributes:
-        estimator, ratio, lengths: What was measured where; total lengths in tokens.
-        estimate: The points, nats.
-        fit: The power law through them.
-        drawn: What resamples are drawn from.
-        bytes: Mean sizes of text of the lengths; None where they are not known.
-    """
-
-    estimator: str
-    ratio: int
-    lengths: tuple[int, ...]
-    estimate: MeanEstimate
-    fit: PowerLaw
-    drawn: Resampled
-    bytes: tuple[float, ...] | None = None
-
-    @property
-    def name(self) -> str:
-        return curve_name(self.estimator, self.ratio)
-
-    @cached_property
-    def shapes(self) -> tuple[ShapeFit, ...]:
-        """The power law and its rivals, and which of them the documents reject; empty with fewer than three points or
-        without errors."""
-        errors = self.estimate.standard_error
-        if len(self.lengths) < 3 or not (np.isfinite(errors) & (errors > 0)).all():
-            return ()
-        drawn = self.drawn
-        rng = np.random.default_rng([drawn.seed, 0x736861706573, self.ratio])
-        return compare_shapes(
-            self.lengths, drawn.terms, drawn.clusters, errors, rng=rng, shared_error=drawn.shared_error
-        )
+    groups = [doc["group"] for doc in docs]
+    if "marginal_by_block" not in records[0] or len(set(groups)) < FEWEST_CLUSTERS:
+        return None
+    row = {doc["index"]: number for number, doc in enumerate(docs)}
+    crossed: list[list[Any]] = [[] for _ in docs]
+    for doc, record in zip(docs, records, strict=True):
+        for partner, sums in zip(doc["partner_index"], record["crossed_by_block"], strict=True):
+            if partner in row:
+                crossed[row[partner]].append(sums)
+    most = max(len(sums) for record in records for sums in record["marginal_by_block"])
+    ratio = np.full((len(records), len(records[0]["cells"]), most), np.nan)
+    for number, record in enumerate(records):
+        for column, marginal in enumerate(record["marginal_by_block"]):
+            count = len(marginal)
+            ratio[number, column, :count] = 0.0
+            behind = np.full((len(crossed[number]), count), np.nan)
+            for k, sums in enumerate(crossed[number]):
+                behind[k, : len(sums[column])] = sums[column][:count]
+            scored = np.isfinite(behind).any(axis=0)
+            ratio[number, column, :count][scored] = (
+                log_mean_exp(behind[:, scored]) - np.asarray(marginal)[scored]
+            )
+    return fitted_mixture(ratio, groups)
 
 
 def document_terms(
     records: Sequence[Mapping[str, Any]],
     docs: Sequence[Mapping[str, Any]],
     settings: BipartiteSettings,
+    mixture: Mixture | None = None,
 ) -> dict[str, np.ndarray]:
-    """Per-document terms of each estimator, shape (documents, cells), from the records of all documents."""
+    """Per-document terms of each estimator, shape (documents, cells), from the records of all documents.
+
+    Args:
+        records, docs: Of the run.
+        settings: Of the task.
+        mixture: The mixed marginal, if it is used; with marginal ``mixture`` and without one, the paired.
+    """
     arrays = {
         key: np.asarray([record[key] for record in records], float)
         for key in ("conditional", "marginal", "marginal_first", "crossed")
@@ -266,6 +339,8 @@ def document_terms(
         if entropy:
             first = partners["marginal_first"].mean(axis=1) if independent else arrays["marginal_first"]
             marginal = ngram_corrected(marginal, first, entropy["value"], CORRECTED_TOKENS)
+        elif mixture is not None:
+            marginal = marginal + mixture.gain
         terms["direct"] = direct_terms(arrays["conditional"], marginal)
     if "vclub" in settings.estimators:
         terms["vclub"] = vclub_terms(arrays["conditional"], arrays["crossed"])
@@ -291,9 +366,12 @@ def bipartite_curves(
     sizes = None
     if all("bytes" in record for record in records):
         sizes = np.mean([record["bytes"] for record in records], axis=0)
+    blocks = np.mean([record.get("blocks") or [1] * len(cells) for record in records], axis=0)
     curves = []
-    for estimator, terms in document_terms(records, docs, settings).items():
-        shared = estimator == "vclub" or settings.marginal == "independent"
+    mixture = mixture_of(records, docs) if settings.marginal == "mixture" else None
+    for estimator, terms in document_terms(records, docs, settings, mixture).items():
+        mixed = mixture.weight if mixture is not None and estimator == "direct" else None
+        shared = estimator == "vclub" or settings.marginal == "independent" or mixed is not None
         clusters = [doc["group" if shared else "source"] for doc in docs]
         for ratio in settings.ratios:
             columns = [i for i, cell in enumerate(cells) if cell.ratio == ratio]
@@ -304,7 +382,7 @@ def bipartite_curves(
                 shared_error = 2 * CORRECTED_TOKENS / (2 * CORRECTED_TOKENS + 1) * entropy["standard_error"]
                 error = np.hypot(estimate.standard_error, shared_error)
                 estimate = MeanEstimate(estimate.value, error, estimate.clusters)
-            lengths = tuple(cells[i].total for i in columns)
+            lengths = np.array([cells[i].total for i in columns])
             fit = power_law_with_interval(
                 lengths,
                 terms[:, columns],
@@ -314,8 +392,21 @@ def bipartite_curves(
                 resamples=settings.resamples,
                 method=settings.fit,
                 shared_error=shared_error,
+                within=(settings.fit_from, settings.fit_to),
             )
-            covered = None if sizes is None else tuple(sizes[columns].tolist())
-            drawn = Resampled(terms[:, columns], clusters, shared_error, seed)
-            curves.append(BipartiteCurve(estimator, ratio, lengths, estimate, fit, drawn, covered))
+            curves.append(
+                BipartiteCurve(
+                    estimator,
+                    ratio,
+                    lengths,
+                    estimate.value,
+                    estimate.standard_error,
+                    estimate.clusters,
+                    fit,
+                    bytes=None if sizes is None else sizes[columns],
+                    blocks=blocks[columns],
+                    mixture=None if mixed is None else mixed[columns],
+                    drawn=Resampled(terms[:, columns], clusters, shared_error, seed),
+                )
+            )
     return curves

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 from l2m_eval.errors import L2MError
 from l2m_eval.history_state import HistoryState, history_state_size
 from l2m_eval.measurements.bipartite import BipartitePlan, BipartiteRequest
-from l2m_eval.windows import Window
+from l2m_eval.scoring.windows import Window
 
 if TYPE_CHECKING:
-    from l2m_eval.scoring.base import Sums
-    from l2m_eval.scoring.tokens import Encoder
+    from l2m_eval.scoring.encoder import Encoder
+    from l2m_eval.scoring.scorer import Sums
 
 
 @dataclass(frozen=True)
 class ConditionRequest:
-    """What is asked of the model for one document.
+    """The request to the model for one document.
 
     Attributes:
         bipartite: The document's sums; None where the curves come from saved results.
@@ -72,25 +72,25 @@ class ConditionPlan:
 
 
 def state_of_lm(
-    lm: Any, lengths: Sequence[int], stated: Mapping[str, Any] | str | None = None
+    lm: Any, lengths: Sequence[int], declared: Mapping[str, Any] | str | None = None
 ) -> HistoryState:
     """History state of a harness LM: read from its own model, else counted from its configuration.
 
     Args:
         lm: Of the ``hf`` backend, whose model runs here; of another with a Hugging Face configuration (vllm); or
-            any, with `stated`.
+            any, with `declared`.
         lengths: Numbers of tokens.
-        stated: What the user states instead.
+        declared: The state that the user declares instead, if any.
 
     Raises:
-        L2MError: neither a model nor a configuration nor a statement, or a state that cannot be read.
+        L2MError: neither a model nor a configuration nor a declared state, or a state that cannot be read.
     """
-    if isinstance(stated, Mapping):
-        return history_state_size(stated, lengths)
-    if stated:
-        from l2m_eval.history_state.sources import named_history_state
+    if isinstance(declared, Mapping):
+        return history_state_size(declared, lengths)
+    if declared:
+        from l2m_eval.history_state.named import named_history_state
 
-        return named_history_state(stated, lengths)
+        return named_history_state(declared, lengths)
     how = 'state it: --metadata \'{"state": {"formula": "2*32*8*128*L"}}\' (also a table, a constant, a config.json)'
     model: Any = getattr(lm, "model", None)
     if hasattr(model, "get_base_model"):  # PEFT's wrapper; adapters sit inside the layers of the model below

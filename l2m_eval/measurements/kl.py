@@ -21,24 +21,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from l2m_eval.corpora import Chunk
+from l2m_eval.corpus.chunks import Chunk
 from l2m_eval.errors import L2MError
-from l2m_eval.estimators.clusters import cluster_sums, linearised_error
-from l2m_eval.estimators.intervals import student_t
 from l2m_eval.estimators.position import PositionBin, position_bins, sum_in_bins
+from l2m_eval.measurements.context import length_that_fits
+from l2m_eval.measurements.curves import bins_from_json, bins_json
+from l2m_eval.measurements.saved_part import SavedPart
 from l2m_eval.processes import TokenProcess, WordTokenizer
-from l2m_eval.windows import Window
+from l2m_eval.scoring.windows import Window
+from l2m_eval.statistics.arrays import Array
+from l2m_eval.statistics.clusters import cluster_sums, linearised_error
+from l2m_eval.statistics.estimate import Estimate, finite_or_none
 
 if TYPE_CHECKING:
-    from l2m_eval.scoring.base import Sums
-    from l2m_eval.scoring.tokens import Encoder
-
-Floats = NDArray[np.float64]
+    from l2m_eval.scoring.encoder import Encoder
+    from l2m_eval.scoring.scorer import Sums
 
 
-def full_kl(log_p: ArrayLike, log_q: ArrayLike) -> Floats:
+def full_kl(log_p: ArrayLike, log_q: ArrayLike) -> Array:
     """KL of predictions over a vocabulary, (..., vocabulary) → (...), nats. What p excludes adds nothing."""
     p, q = np.asarray(log_p, dtype=np.float64), np.asarray(log_q, dtype=np.float64)
     possible = p > -np.inf
@@ -46,14 +48,14 @@ def full_kl(log_p: ArrayLike, log_q: ArrayLike) -> Floats:
     return np.asarray((np.exp(p) * difference).sum(axis=-1))
 
 
-def sampled_kl(log_p: ArrayLike, log_q: ArrayLike) -> Floats:
-    """log p − log q of the tokens that came, same shape, nats: its mean over documents is the KL."""
+def sampled_kl(log_p: ArrayLike, log_q: ArrayLike) -> Array:
+    """log p − log q of the tokens that occur, same shape, nats: its mean over documents is the KL."""
     return np.asarray(log_p, dtype=np.float64) - np.asarray(log_q, dtype=np.float64)
 
 
 def gaussian_kl(
     mean_p: ArrayLike, deviation_p: ArrayLike, mean_q: ArrayLike, deviation_q: ArrayLike
-) -> Floats:
+) -> Array:
     """KL(N(mean_p, deviation_p²) ‖ N(mean_q, deviation_q²)), elementwise, nats."""
     s, r = np.asarray(deviation_p, dtype=np.float64), np.asarray(deviation_q, dtype=np.float64)
     apart = np.asarray(mean_p, dtype=np.float64) - np.asarray(mean_q, dtype=np.float64)
@@ -67,18 +69,43 @@ class KLCurve:
     Attributes:
         bins: Positions, in bins of doubling length.
         kl, standard_error: Mean over the bin's positions and the documents; error over clusters of documents.
-        overall, overall_error, overall_interval: Over all positions, per token: KL(p ‖ q) / length.
+        overall: Over all positions, per token: KL(p ‖ q) / length.
         documents, clusters: What the errors rest on.
     """
 
     bins: tuple[PositionBin, ...]
-    kl: Floats
-    standard_error: Floats
-    overall: float
-    overall_error: float
-    overall_interval: tuple[float, float]
+    kl: Array
+    standard_error: Array
+    overall: Estimate
     documents: int
     clusters: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "bins": bins_json(self.bins),
+            "kl": self.kl.tolist(),
+            "standard_error": finite_or_none(self.standard_error.tolist()),
+            "documents": self.documents,
+            "clusters": self.clusters,
+            "overall": self.overall.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, saved: SavedPart) -> KLCurve:
+        """The curve that `to_json` wrote.
+
+        Raises:
+            L2MError: something is missing or of another shape.
+        """
+        bins = bins_from_json(saved)
+        return cls(
+            bins=bins,
+            kl=saved.array("kl", len(bins)),
+            standard_error=saved.array("standard_error", len(bins)),
+            overall=saved.estimate("overall"),
+            documents=saved.count("documents"),
+            clusters=saved.count("clusters"),
+        )
 
 
 def kl_curve(terms: ArrayLike, clusters: ArrayLike | None = None) -> KLCurve:
@@ -99,15 +126,11 @@ def kl_curve_from_sums(
     mean = per_token.mean(axis=0)
     totals, counts = cluster_sums(per_token, labels)
     error = linearised_error((totals - counts[:, None] * mean) / len(values))
-    reach = student_t(len(counts)) * float(error[-1])
-    overall = float(mean[-1])
     return KLCurve(
         bins=tuple(bins),
         kl=mean[:-1],
         standard_error=error[:-1],
-        overall=overall,
-        overall_error=float(error[-1]),
-        overall_interval=(overall - reach, overall + reach),
+        overall=Estimate.of_mean(float(mean[-1]), float(error[-1]), len(counts)),
         documents=len(values),
         clusters=len(counts),
     )
@@ -141,15 +164,7 @@ class KLRequest:
         Raises:
             L2MError: the length does not fit, or the model's tokenizer has no token for each of the process'.
         """
-        length = self.length
-        if length > encoder.longest:
-            if self.fixed:
-                raise L2MError(
-                    f"length: {length} is over the model's context: {encoder.longest} tokens fit behind the prefix "
-                    "token; give a shorter length, or a larger max_length in --model_args"
-                )
-            length = encoder.longest
-            encoder.note(f"the first {length} tokens fit the model's context and are measured")
+        length = length_that_fits(encoder, self.length, asked=self.fixed)
         words = WordTokenizer(self.process.vocabulary_size)
         ids = np.array(words.encode(self.chunk.text)[:length])
         theirs = encoder.encode(words.decode(ids), self.chunk.label)
@@ -171,7 +186,7 @@ class KLPlan:
     """The window of one document, and its exact log-probability in each bin, (bins,)."""
 
     window: Window
-    exact: Floats
+    exact: Array
 
     @property
     def windows(self) -> list[Window]:

@@ -13,24 +13,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from l2m_eval.corpora import Chunk
-from l2m_eval.errors import L2MError
+from l2m_eval.corpus.chunks import Chunk
 from l2m_eval.estimators.position import (
     PositionBin,
     PositionCurve,
     per_position_nll_from_sums,
     position_bins,
 )
+from l2m_eval.measurements.context import length_that_fits
+from l2m_eval.scoring.windows import Window
 from l2m_eval.settings import PositionSettings
-from l2m_eval.windows import Window
+from l2m_eval.statistics.arrays import Array, Integers
 
 if TYPE_CHECKING:
-    from l2m_eval.scoring.base import Sums
-    from l2m_eval.scoring.tokens import Encoder
+    from l2m_eval.scoring.encoder import Encoder
+    from l2m_eval.scoring.scorer import Sums
 
-Floats = NDArray[np.float64]
 DECIMALS = 6  # of single log-probabilities in the log: float32 has no more to say
 
 
@@ -50,17 +49,8 @@ class PositionRequest:
         Raises:
             L2MError: a length that was asked for does not fit the model.
         """
-        length = self.settings.longest
-        if length > encoder.longest:
-            if self.settings.length is not None:
-                raise L2MError(
-                    f"length: {length} is over the model's context: {encoder.longest} tokens fit behind the prefix "
-                    "token; give a shorter length, or a larger max_length in --model_args"
-                )
-            length = encoder.longest
-            encoder.note(
-                f"the first {length} tokens fit the model's context and are measured, not {self.settings.longest}"
-            )
+        asked = self.settings.length is not None
+        length = length_that_fits(encoder, self.settings.longest, asked=asked)
         tokens = encoder.tokens(self.chunk, length)
         ends = np.array([b.last for b in position_bins(length)])
         cuts = tuple(range(1, length + 1)) if self.settings.curve == "full" else tuple(ends.tolist())
@@ -80,8 +70,8 @@ class PositionPlan:
     """
 
     window: Window
-    ends: NDArray[np.int64]
-    byte_counts: NDArray[np.int64]
+    ends: Integers
+    byte_counts: Integers
 
     @property
     def windows(self) -> list[Window]:
@@ -125,7 +115,7 @@ def position_curve(records: Sequence[Mapping[str, Any]], docs: Sequence[Mapping[
 
 def full_curve(
     records: Sequence[Mapping[str, Any]], docs: Sequence[Mapping[str, Any]]
-) -> tuple[Floats, Floats] | None:
+) -> tuple[Array, Array] | None:
     """Mean loss at every position and its standard error, (positions,), where the records have every token."""
     if "log_probs" not in records[0]:
         return None
@@ -137,6 +127,6 @@ def full_curve(
     return curve.nll, curve.standard_error
 
 
-def mean_in_bins(values: Floats, bins: Sequence[PositionBin]) -> Floats:
+def mean_in_bins(values: Array, bins: Sequence[PositionBin]) -> Array:
     """Mean of a value per position, (positions,), over each bin, (bins,)."""
     return np.array([values[b.first - 1 : b.last].mean() for b in bins])

@@ -15,24 +15,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from l2m_eval.corpus.whole_documents import WholeDocuments, read_whole_documents
 from l2m_eval.errors import L2MError
-from l2m_eval.estimators.token_sequences import TokenSequences, write_token_sequences
-from l2m_eval.estimators.two_point import DISTANCES, TwoPointCurve, two_point_mutual_information
-from l2m_eval.estimators.two_point_fit import (
+from l2m_eval.estimators.two_point.curve import (
+    DISTANCES,
+    TwoPointCurve,
+    two_point_mutual_information,
+)
+from l2m_eval.estimators.two_point.estimation import PairEstimation
+from l2m_eval.estimators.two_point.fit import (
     TwoPointFit,
     fit_power_law_above_floor,
     fit_power_law_with_offset,
+    fit_power_law_with_offset_in_logarithms,
 )
+from l2m_eval.estimators.two_point.token_sequences import TokenSequences, write_token_sequences
+from l2m_eval.scoring.windows import Window
 from l2m_eval.settings import PairSettings, TwoPointSettings
-from l2m_eval.whole_documents import WholeDocuments, read_whole_documents
-from l2m_eval.windows import Window
+from l2m_eval.statistics.arrays import Integers
 
 if TYPE_CHECKING:
-    from l2m_eval.scoring.base import Sums
-    from l2m_eval.scoring.tokens import Encoder
+    from l2m_eval.scoring.encoder import Encoder
+    from l2m_eval.scoring.scorer import Sums
 
 
 @dataclass(eq=False)
@@ -77,7 +83,7 @@ class TwoPointMeasurement:
                 sequences, distances, clusters, self.settings, self.seed, progress=True
             )
 
-    def _tokenized(self, encoder: Encoder) -> Iterator[NDArray[np.int64]]:
+    def _tokenized(self, encoder: Encoder) -> Iterator[Integers]:
         size = sum(self.documents[i].size for i in self.measured)
         with tqdm(total=size, desc="Tokenizing", unit="B", unit_scale=True, leave=False) as bar:
             for index in self.measured:
@@ -144,22 +150,25 @@ def two_point_curve(
     progress: bool = False,
 ) -> TwoPointCurve:
     """`two_point_mutual_information` with a task's settings."""
-    return two_point_mutual_information(
-        sequences,
-        distances,
+    estimation = PairEstimation(
         estimator=settings.entropy_estimator,
         marginals=settings.pair_marginals,
         null=settings.null_correction,
         shuffles=settings.shuffles,
-        clusters=np.asarray(clusters),
         groups=settings.jackknife_groups,
         seed=seed,
         memory_gb=settings.memory_gb,
         processes=settings.processes,
-        progress=progress,
+    )
+    return two_point_mutual_information(
+        sequences, distances, estimation, clusters=np.asarray(clusters), progress=progress
     )
 
 
-def two_point_fits(curve: TwoPointCurve) -> tuple[TwoPointFit, TwoPointFit]:
-    """The power law above the noise floor, and the published form with an offset."""
-    return fit_power_law_above_floor(curve), fit_power_law_with_offset(curve)
+def two_point_fits(curve: TwoPointCurve) -> tuple[TwoPointFit, TwoPointFit, TwoPointFit]:
+    """The power law above the noise floor, the published fit with an offset, and that law by least squares."""
+    return (
+        fit_power_law_above_floor(curve),
+        fit_power_law_with_offset_in_logarithms(curve),
+        fit_power_law_with_offset(curve),
+    )

@@ -11,6 +11,7 @@ from l2m_eval.processes.base import MonteCarlo, Process, TokenProcess, ValueProc
 from l2m_eval.processes.copy import Copy
 from l2m_eval.processes.gaussian import Gaussian
 from l2m_eval.processes.gaussian_recall import GaussianRecall
+from l2m_eval.processes.limited_memory import LimitedMemory
 from l2m_eval.processes.markov import HiddenMarkov, Markov
 from l2m_eval.processes.recall import SantaFeRecall
 from l2m_eval.processes.renewal import Renewal
@@ -24,6 +25,7 @@ __all__ = [
     "Gaussian",
     "GaussianRecall",
     "HiddenMarkov",
+    "LimitedMemory",
     "Markov",
     "MonteCarlo",
     "Process",

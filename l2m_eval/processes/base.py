@@ -1,6 +1,6 @@
 """What every known process offers: samples, exact log-probabilities, and exact information where it has one.
 
-A process is a frozen dataclass; its fields are its settings. Sequences start at the beginning of the process'
+A process is a frozen dataclass; its fields are its settings. Sequences start at the start of the process'
 stationary regime, so that `log_probs` of a block is the block's own marginal, which is what `q(y)` means for a
 model that reads a prefix token and then y. (The tree is the one process that is not stationary; it says where
 this holds.)
@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlog1py
 
-from l2m_eval.errors import L2MError, shown
-
-Tokens = NDArray[np.int64]
-Values = NDArray[np.float64]
+from l2m_eval.errors import L2MError
+from l2m_eval.fields import readers
+from l2m_eval.statistics.arrays import Array, Integers, Tokens
 
 
 @dataclass(frozen=True)
@@ -49,10 +48,8 @@ class Process(ABC):
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
-        for field in fields(self):  # type: ignore[arg-type]
-            object.__setattr__(
-                self, field.name, field.metadata["read"](field.name, getattr(self, field.name))
-            )
+        for name, read in readers(type(self)).items():
+            object.__setattr__(self, name, read(name, getattr(self, name)))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -64,14 +61,14 @@ class Process(ABC):
         """Independent documents drawn from the process, (documents, length)."""
 
     @abstractmethod
-    def log_probs(self, sequences: NDArray[Any]) -> Values:
+    def log_probs(self, sequences: NDArray[Any]) -> Array:
         """log p(w_t | w_<t) of every position of given documents, (documents, length), nats.
 
         Every row is taken to start the process afresh, so the rows' sums are block log-marginals.
         """
 
     @abstractmethod
-    def mean_nll(self, length: int) -> Values:
+    def mean_nll(self, length: int) -> Array:
         """Exact −E log p(w_t | w_<t) for t = 1 … length, (length,), nats. Its running sum is H(1), H(2), …
 
         Raises:
@@ -139,10 +136,17 @@ class TokenProcess(Process):
         """Independent documents drawn from the process, (documents, length) token ids."""
 
     @abstractmethod
-    def next_token_log_probs(self, prefix: Tokens) -> Values:
+    def next_token_log_probs(self, prefix: Tokens) -> Array:
         """log p(· | prefix) over the whole vocabulary, (vocabulary_size,), nats. `prefix` is (n,), n ≥ 0."""
 
-    def predictions(self, sequences: Tokens) -> Values:
+    def block_step(self, length: int) -> int:
+        """Blocks of `length` tokens that begin at multiples of this are distributed as one at the beginning is.
+
+        One where the process is stationary.
+        """
+        return 1
+
+    def predictions(self, sequences: Tokens) -> Array:
         """log p(· | w_<t) at every position, (documents, length, vocabulary_size), nats: `log_probs` in full.
 
         One prefix at a time; the memory is that of the result.
@@ -160,7 +164,7 @@ class ValueProcess(Process):
     """A process over real values whose conditionals are normal, which a Gaussian head can be trained on."""
 
     @abstractmethod
-    def predictions(self, sequences: Values) -> tuple[Values, Values]:
+    def predictions(self, sequences: Array) -> tuple[Array, Array]:
         """Mean, (documents, length), and standard deviation, (length,), of every value given those before it."""
 
     @property
@@ -168,13 +172,13 @@ class ValueProcess(Process):
         """How many different things the schedule names; 0 where values come without names."""
         return 0
 
-    def schedule(self, length: int) -> NDArray[np.int64]:
+    def schedule(self, length: int) -> Integers:
         """What each position is a value of, from 0, (length,): known beforehand, the same for all documents."""
         return np.zeros(length, dtype=np.int64)
 
-    def one(self, length: int, rng: np.random.Generator) -> Values:
+    def one(self, length: int, rng: np.random.Generator) -> Array:
         """A single document, (length,): `sample` where many are drawn one by one."""
-        document: Values = self.sample(1, length, rng)[0]
+        document: Array = self.sample(1, length, rng)[0]
         return document
 
 
@@ -223,15 +227,15 @@ def table_size(wanted: int) -> int:
     return 1 << max(0, int(wanted) - 1).bit_length()
 
 
-def correlation_information(correlation: NDArray[Any] | float) -> Values:
-    """ln 2 − h((1 + ρ)/2): what one of two fair bits with correlation ρ tells of the other, nats."""
+def correlation_information(correlation: NDArray[Any] | float) -> Array:
+    """ln 2 − h((1 + ρ)/2): what one of two fair bits with correlation ρ tells about the other, nats."""
     rho = np.asarray(correlation, dtype=np.float64)
     # Near 0 the two terms cancel to ρ²/2; the next term of the series is below rounding there.
     small = rho**2 / 2 + rho**4 / 12
     return np.where(np.abs(rho) < 1e-3, small, (xlog1py(1 + rho, rho) + xlog1py(1 - rho, -rho)) / 2)
 
 
-def ratio_information(deviation: NDArray[Any] | float) -> Values:
+def ratio_information(deviation: NDArray[Any] | float) -> Array:
     """(1 + δ) ln(1 + δ) − δ, nats, for δ ≥ −1.
 
     With δ = p(a, b)/(p(a)p(b)) − 1 and weights p(a)p(b) it sums to the mutual information: the term −δ sums to
@@ -242,7 +246,7 @@ def ratio_information(deviation: NDArray[Any] | float) -> Values:
     return np.where(np.abs(delta) < 1e-3, small, xlog1py(1 + delta, delta) - delta)
 
 
-def symmetric_information(correlation: NDArray[Any] | float, symbols: int) -> Values:
+def symmetric_information(correlation: NDArray[Any] | float, symbols: int) -> Array:
     """What two uniform symbols share that are equal with probability (1 + (q − 1)·correlation)/q, nats.
 
     It is [(1 + (q−1)c) ln(1 + (q−1)c) + (q−1)(1 − c) ln(1 − c)] / q, ln q at c = 1, about (q − 1)c²/2 for small c.
@@ -250,25 +254,3 @@ def symmetric_information(correlation: NDArray[Any] | float, symbols: int) -> Va
     c = np.asarray(correlation, dtype=np.float64)
     same, other = ratio_information((symbols - 1) * c), ratio_information(-c)
     return (same + (symbols - 1) * other) / symbols
-
-
-def number(
-    low: float, high: float, *, low_included: bool = False, high_included: bool = False
-) -> Callable[..., float]:
-    """Reader of a real setting in an interval; strings from a command line are accepted."""
-
-    def read(name: str, value: Any) -> float:
-        try:
-            number = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError, OverflowError):
-            number = math.nan
-        above = number >= low if low_included else number > low
-        below = number <= high if high_included else number < high
-        if not (above and below):
-            raise L2MError(
-                f"{name}: {shown(value)} is not accepted; give a number {'from' if low_included else 'above'} "
-                f"{low:g} {'to' if high_included else 'and below'} {high:g}"
-            )
-        return number
-
-    return read

@@ -34,17 +34,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2m_eval.errors import L2MError
+from l2m_eval.fields import integer, number, setting
 from l2m_eval.processes.base import (
     TokenProcess,
-    Tokens,
-    Values,
     check_distance,
     check_split,
-    number,
     straddling_pairs,
     symmetric_information,
 )
-from l2m_eval.settings import integer, setting
+from l2m_eval.statistics.arrays import Array, Tokens
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ class Copy(TokenProcess):
             streams.append((period, symbols))
         return streams
 
-    def log_probs(self, sequences: Tokens) -> Values:
+    def log_probs(self, sequences: Tokens) -> Array:
         sequences = np.asarray(sequences, dtype=np.int64)
         result = np.full(sequences.shape, -self.octaves * math.log(self.symbols))
         for period, symbols in self._streams(sequences):
@@ -125,7 +123,7 @@ class Copy(TokenProcess):
         deviation = (self.symbols - 1) * correlation if same else -correlation
         return math.log1p(deviation) if deviation > -1 else -math.inf
 
-    def next_token_log_probs(self, prefix: Tokens) -> Values:
+    def next_token_log_probs(self, prefix: Tokens) -> Array:
         result = np.full(1, -self.octaves * math.log(self.symbols))
         for period, symbols in self._streams(np.asarray(prefix, dtype=np.int64)):
             stream = np.zeros(self.symbols)
@@ -136,7 +134,7 @@ class Copy(TokenProcess):
             result = (stream[:, None] + result).reshape(-1)
         return result
 
-    def _shared(self, rounds: NDArray[np.integer] | int) -> Values:
+    def _shared(self, rounds: NDArray[np.integer] | int) -> Array:
         """J(j), nats."""
         return symmetric_information((1 - self.noise) ** np.asarray(rounds, dtype=np.float64), self.symbols)
 
@@ -145,7 +143,7 @@ class Copy(TokenProcess):
         pairs = straddling_pairs(np.array(self.periods), left_length, total_length)
         return float(pairs.sum() * self._shared(1))
 
-    def mean_nll(self, length: int) -> Values:
+    def mean_nll(self, length: int) -> Array:
         repeated = np.arange(length) >= np.array(self.periods)[:, None]  # (octaves, length)
         return self.octaves * math.log(self.symbols) - self._shared(1) * repeated.sum(axis=0)
 

@@ -43,8 +43,9 @@ from typing import ClassVar
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from l2m_eval.processes.base import ValueProcess, Values, check_distance, check_split, number, table_size
-from l2m_eval.settings import choice, integer, setting
+from l2m_eval.fields import choice, integer, number, setting
+from l2m_eval.processes.base import ValueProcess, check_distance, check_split, table_size
+from l2m_eval.statistics.arrays import Array
 
 # Rows of the whitening matrix held at once.
 _ROWS_AT_ONCE = 256
@@ -67,7 +68,7 @@ class Gaussian(ValueProcess):
     signs: str = setting("random", choice("random", "negative", "positive"))
     sign_seed: int = setting(0, integer(0, 2**63 - 1))
 
-    def information_per_lag(self, longest: int) -> Values:
+    def information_per_lag(self, longest: int) -> Array:
         """g(j) for j = 1 … longest, (longest,), nats."""
         j = np.arange(1, longest + 1, dtype=np.float64)
         with np.errstate(divide="ignore"):
@@ -75,18 +76,18 @@ class Gaussian(ValueProcess):
         after = np.expm1(self.beta * np.log1p(1 / j))
         return -self.amplitude * j**self.beta * (before + after)
 
-    def partial_correlations(self, longest: int) -> Values:
+    def partial_correlations(self, longest: int) -> Array:
         """α_j for j = 1 … longest, (longest,)."""
         size = np.sqrt(-np.expm1(-2 * self.information_per_lag(longest)))
         if self.signs == "random":
             return size * np.random.default_rng(self.sign_seed).choice([-1.0, 1.0], longest)
         return size if self.signs == "positive" else -size
 
-    def autocorrelation(self, longest: int) -> Values:
+    def autocorrelation(self, longest: int) -> Array:
         """r_0 … r_longest, (longest + 1,)."""
         return _autocorrelation(self, table_size(longest))[: longest + 1]
 
-    def _whitening(self, length: int) -> Iterator[tuple[slice, Values, Values]]:
+    def _whitening(self, length: int) -> Iterator[tuple[slice, Array, Array]]:
         """Rows of the matrix that turns values into prediction errors, some at a time.
 
         Yields the rows, the matrix (rows, columns up to the last row), ones on its diagonal, and the errors' standard
@@ -108,7 +109,7 @@ class Gaussian(ValueProcess):
                 variance *= 1 - alphas[t] ** 2
             yield slice(start, stop), rows, deviations
 
-    def sample(self, documents: int, length: int, rng: np.random.Generator) -> Values:
+    def sample(self, documents: int, length: int, rng: np.random.Generator) -> Array:
         values = np.empty((length, documents))
         for rows, matrix, deviations in self._whitening(length):
             errors = deviations[:, None] * rng.standard_normal((len(deviations), documents))
@@ -118,7 +119,7 @@ class Gaussian(ValueProcess):
             )
         return np.ascontiguousarray(values.T)
 
-    def log_probs(self, sequences: Values) -> Values:
+    def log_probs(self, sequences: Array) -> Array:
         """Log-densities log p(w_t | w_<t), (documents, length), nats."""
         sequences = np.asarray(sequences, dtype=np.float64)
         result = np.empty(sequences.shape)
@@ -127,7 +128,7 @@ class Gaussian(ValueProcess):
             result[:, rows] = -(errors**2) / 2 - np.log(deviations) - math.log(2 * math.pi) / 2
         return result
 
-    def predictions(self, sequences: Values) -> tuple[Values, Values]:
+    def predictions(self, sequences: Array) -> tuple[Array, Array]:
         sequences = np.asarray(sequences, dtype=np.float64)
         means, spread = np.empty(sequences.shape), np.empty(sequences.shape[1])
         for rows, matrix, deviations in self._whitening(sequences.shape[1]):
@@ -135,20 +136,20 @@ class Gaussian(ValueProcess):
             means[:, rows], spread[rows] = sequences[:, rows] - errors, deviations
         return means, spread
 
-    def one(self, length: int, rng: np.random.Generator) -> Values:
-        document: Values = self.mixing_matrix(length) @ rng.standard_normal(length)
+    def one(self, length: int, rng: np.random.Generator) -> Array:
+        document: Array = self.mixing_matrix(length) @ rng.standard_normal(length)
         return document
 
-    def mixing_matrix(self, length: int) -> Values:
+    def mixing_matrix(self, length: int) -> Array:
         """M, lower triangular, (length, length): M @ independent standard normal values is a sample."""
         return _mixing_matrix(self, length)
 
-    def next_value(self, prefix: Values) -> tuple[float, float]:
+    def next_value(self, prefix: Array) -> tuple[float, float]:
         """Mean and standard deviation of the value that follows `prefix`, (n,)."""
         *_, (_, matrix, deviations) = self._whitening(len(prefix) + 1)
         return -float(matrix[-1, :-1] @ prefix), float(deviations[-1])
 
-    def mean_nll(self, length: int) -> Values:
+    def mean_nll(self, length: int) -> Array:
         t = np.arange(1, length + 1, dtype=np.float64)
         saved = self.amplitude * (1 - t**self.beta + (t - 1) ** self.beta)
         return math.log(2 * math.pi * math.e) / 2 - saved
@@ -166,7 +167,7 @@ class Gaussian(ValueProcess):
         return math.log(2 * math.pi * math.e) / 2 - self.amplitude
 
 
-def _predictors(alphas: Values) -> Iterator[Values]:
+def _predictors(alphas: Array) -> Iterator[Array]:
     """Durbin–Levinson: coefficients of the best predictor from 0, 1, 2, … values, the latest value's first."""
     coefficients = np.empty(0)
     yield coefficients
@@ -176,17 +177,17 @@ def _predictors(alphas: Values) -> Iterator[Values]:
 
 
 @lru_cache(maxsize=4)
-def _mixing_matrix(process: Gaussian, length: int) -> Values:
+def _mixing_matrix(process: Gaussian, length: int) -> Array:
     whitening, spread = np.zeros((length, length)), np.empty(length)
     for rows, matrix, deviations in process._whitening(length):
         whitening[rows, : rows.stop], spread[rows] = matrix, deviations
-    mixing: Values = solve_triangular(whitening, np.diag(spread), lower=True, unit_diagonal=True)
+    mixing: Array = solve_triangular(whitening, np.diag(spread), lower=True, unit_diagonal=True)
     mixing.flags.writeable = False
     return mixing
 
 
 @lru_cache(maxsize=8)
-def _autocorrelation(process: Gaussian, longest: int) -> Values:
+def _autocorrelation(process: Gaussian, longest: int) -> Array:
     alphas = process.partial_correlations(longest)
     correlation = np.empty(longest + 1)
     correlation[0] = variance = 1.0

@@ -38,20 +38,18 @@ from functools import cached_property, lru_cache
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from l2m_eval.errors import L2MError
+from l2m_eval.fields import integer, number, setting
 from l2m_eval.processes.base import (
     MonteCarlo,
     ValueProcess,
-    Values,
     check_distance,
     check_split,
-    number,
     remark_on_saturation,
     table_size,
 )
-from l2m_eval.settings import integer, setting
+from l2m_eval.statistics.arrays import Array, Integers
 
 
 @dataclass(frozen=True)
@@ -78,22 +76,22 @@ class GaussianRecall(ValueProcess):
     def names(self) -> int:
         return self.facts
 
-    def schedule(self, length: int) -> NDArray[np.int64]:
+    def schedule(self, length: int) -> Integers:
         return _schedule(self.beta, self.facts, table_size(length))[:length]
 
-    def sample(self, documents: int, length: int, rng: np.random.Generator) -> Values:
+    def sample(self, documents: int, length: int, rng: np.random.Generator) -> Array:
         hidden = rng.standard_normal((documents, self.facts))
         noise = rng.standard_normal((documents, length))
         signal = hidden[:, self.schedule(length)]
         return math.sqrt(self.correlation) * signal + math.sqrt(1 - self.correlation) * noise
 
-    def log_probs(self, sequences: Values, after: int = 0) -> Values:
+    def log_probs(self, sequences: Array, after: int = 0) -> Array:
         """Log-densities log p(w_t | w_<t), (documents, length), nats; of blocks behind `after` unread positions."""
         sequences = np.asarray(sequences, dtype=np.float64)
         means, deviations = self.predictions(sequences, after)
         return -(((sequences - means) / deviations) ** 2) / 2 - np.log(deviations) - math.log(2 * math.pi) / 2
 
-    def predictions(self, sequences: Values, after: int = 0) -> tuple[Values, Values]:
+    def predictions(self, sequences: Array, after: int = 0) -> tuple[Array, Array]:
         sequences = np.asarray(sequences, dtype=np.float64)
         named = self.schedule(after + sequences.shape[1])[after:]
         order = np.argsort(named, kind="stable")  # looks at the same value next to each other, in their order
@@ -109,7 +107,7 @@ class GaussianRecall(ValueProcess):
         deviations[order] = np.sqrt((1 - self.correlation) * (1 + (looks + 1) * s) / (1 + looks * s))
         return means, deviations
 
-    def mean_nll(self, length: int) -> Values:
+    def mean_nll(self, length: int) -> Array:
         _, deviations = self.predictions(np.empty((0, length)))
         return np.log(deviations) + math.log(2 * math.pi * math.e) / 2
 
@@ -156,12 +154,12 @@ class GaussianRecall(ValueProcess):
         return int(2 ** math.floor(math.log2(rarest)))
 
     def entropy_rate(self) -> float:
-        """Of the noise alone: in the end every value is known."""
+        """The entropy rate of the noise alone: in the end every value is known."""
         return math.log(2 * math.pi * math.e * (1 - self.correlation)) / 2
 
 
 @lru_cache(maxsize=16)
-def _schedule(beta: float, facts: int, length: int) -> NDArray[np.int64]:
+def _schedule(beta: float, facts: int, length: int) -> Integers:
     frequency = np.arange(1, facts + 1, dtype=np.float64) ** (-1 / beta)
     frequency /= frequency.sum()
     owed, named = np.zeros(facts), np.empty(length, dtype=np.int64)

@@ -22,45 +22,42 @@ from functools import cached_property, lru_cache
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import xlogy
 
 from l2m_eval.errors import L2MError
+from l2m_eval.fields import integer, number, setting
 from l2m_eval.processes.base import (
     TokenProcess,
-    Tokens,
-    Values,
     check_distance,
     check_split,
-    number,
     ratio_information,
 )
-from l2m_eval.settings import integer, setting
+from l2m_eval.statistics.arrays import Array, Tokens
 
 # Most sequences of a hidden Markov model that are enumerated for its exact block entropies.
 ENUMERATED = 2**20
 
 
-def transition_matrix(states: int, persistence: float, seed: int) -> Values:
+def transition_matrix(states: int, persistence: float, seed: int) -> Array:
     """T = persistence · identity + (1 − persistence) · R, R's rows drawn uniformly from the simplex.
 
     Every entry of R is positive, so the chain is ergodic for any persistence below 1.
     """
     random = np.random.default_rng(seed).dirichlet(np.ones(states), size=states)
-    matrix: Values = persistence * np.eye(states) + (1 - persistence) * random
+    matrix: Array = persistence * np.eye(states) + (1 - persistence) * random
     return matrix
 
 
-def stationary_distribution(transitions: Values) -> Values:
+def stationary_distribution(transitions: Array) -> Array:
     """π with π T = π and sum one, (states,)."""
     states = len(transitions)
     equations = np.vstack([transitions.T - np.eye(states), np.ones(states)])
-    solution: Values = np.linalg.lstsq(equations, np.append(np.zeros(states), 1.0), rcond=None)[0]
+    solution: Array = np.linalg.lstsq(equations, np.append(np.zeros(states), 1.0), rcond=None)[0]
     return np.maximum(solution, 0) / np.maximum(solution, 0).sum()
 
 
 def sample_chain(
-    transitions: Values, stationary: Values, documents: int, length: int, rng: np.random.Generator
+    transitions: Array, stationary: Array, documents: int, length: int, rng: np.random.Generator
 ) -> Tokens:
     """State sequences started in the stationary distribution, (documents, length)."""
     states = len(stationary)
@@ -79,7 +76,7 @@ def sample_chain(
     return np.ascontiguousarray(chain.T)
 
 
-def pair_information(left: Values, right: Values, deviation: Values) -> float:
+def pair_information(left: Array, right: Array, deviation: Array) -> float:
     """Mutual information, nats, of a pair with marginals (A,), (B,) and p(a, b) = left·right·(1 + deviation)."""
     return float(left @ ratio_information(np.maximum(deviation, -1)) @ right)
 
@@ -105,32 +102,36 @@ class Markov(TokenProcess):
         return self.states
 
     @cached_property
-    def transitions(self) -> Values:
+    def transitions(self) -> Array:
         """p(next state | state), (states, states)."""
         return transition_matrix(self.states, self.persistence, self.transition_seed)
 
     @cached_property
-    def stationary(self) -> Values:
+    def stationary(self) -> Array:
         """π, (states,)."""
         return stationary_distribution(self.transitions)
 
     def sample(self, documents: int, length: int, rng: np.random.Generator) -> Tokens:
         return sample_chain(self.transitions, self.stationary, documents, length, rng)
 
-    def log_probs(self, sequences: Tokens) -> Values:
+    def log_probs(self, sequences: Tokens) -> Array:
         sequences = np.asarray(sequences)
         result = np.empty(sequences.shape)
         result[:, :1] = np.log(self.stationary)[sequences[:, :1]]
         result[:, 1:] = np.log(self.transitions)[sequences[:, :-1], sequences[:, 1:]]
         return result
 
-    def next_token_log_probs(self, prefix: Tokens) -> Values:
+    def log_probs_from_last(self, sequences: Tokens, memory: int) -> Array:
+        """log p(w_t | w_{t−memory} … w_{t−1}), (documents, length), nats: the last token says all."""
+        return self.log_probs(sequences)
+
+    def next_token_log_probs(self, prefix: Tokens) -> Array:
         return np.log(self.transitions[prefix[-1]] if len(prefix) else self.stationary)
 
     def entropy_rate(self) -> float:
         return -float(self.stationary @ xlogy(self.transitions, self.transitions).sum(axis=1))
 
-    def mean_nll(self, length: int) -> Values:
+    def mean_nll(self, length: int) -> Array:
         nll = np.full(length, self.entropy_rate())
         nll[:1] = -xlogy(self.stationary, self.stationary).sum()
         return nll
@@ -173,9 +174,9 @@ class HiddenMarkov(TokenProcess):
         return Markov(self.states, self.persistence, self.transition_seed)
 
     @cached_property
-    def emissions(self) -> Values:
+    def emissions(self) -> Array:
         """p(token | hidden state), (states, tokens)."""
-        emissions: Values = (1 - self.noise) * np.eye(self.states) + self.noise / self.states
+        emissions: Array = (1 - self.noise) * np.eye(self.states) + self.noise / self.states
         return emissions
 
     def sample(self, documents: int, length: int, rng: np.random.Generator) -> Tokens:
@@ -183,7 +184,7 @@ class HiddenMarkov(TokenProcess):
         replaced = rng.random(states.shape) < self.noise
         return np.where(replaced, rng.integers(0, self.states, states.shape), states)
 
-    def _beliefs(self, tokens: Tokens) -> Iterator[Values]:
+    def _beliefs(self, tokens: Tokens) -> Iterator[Array]:
         """p(hidden state at t | w_<t) for t = 1 … length + 1, each (documents, states)."""
         belief = np.tile(self.hidden.stationary, (len(tokens), 1))
         yield belief
@@ -192,7 +193,7 @@ class HiddenMarkov(TokenProcess):
             belief = (joint / joint.sum(axis=1, keepdims=True)) @ self.hidden.transitions
             yield belief
 
-    def log_probs(self, sequences: Tokens) -> Values:
+    def log_probs(self, sequences: Tokens) -> Array:
         sequences = np.asarray(sequences)
         result = np.empty(sequences.shape)
         for t, belief in enumerate(self._beliefs(sequences[:, :-1])):
@@ -200,11 +201,11 @@ class HiddenMarkov(TokenProcess):
             result[:, t] = np.log(np.einsum("ds,ds->d", belief, likelihoods))
         return result
 
-    def next_token_log_probs(self, prefix: Tokens) -> Values:
+    def next_token_log_probs(self, prefix: Tokens) -> Array:
         *_, belief = self._beliefs(np.asarray(prefix, dtype=np.int64)[None])
         return np.log(belief[0] @ self.emissions)
 
-    def mean_nll(self, length: int) -> Values:
+    def mean_nll(self, length: int) -> Array:
         """Exact, from the entropies of all sequences up to `length`.
 
         Raises:
@@ -234,7 +235,7 @@ class HiddenMarkov(TokenProcess):
 
 
 @lru_cache(maxsize=16)
-def _enumerated_entropies(process: HiddenMarkov, length: int) -> NDArray[np.float64]:
+def _enumerated_entropies(process: HiddenMarkov, length: int) -> Array:
     """H(1) … H(length), nats, from the forward messages p(w_1…w_n, hidden state at n + 1) of all sequences."""
     messages = process.hidden.stationary[None]  # (sequences, states)
     entropies = []

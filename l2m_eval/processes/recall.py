@@ -31,17 +31,15 @@ from typing import ClassVar
 import numpy as np
 
 from l2m_eval.errors import L2MError
+from l2m_eval.fields import integer, number, setting
 from l2m_eval.processes.base import (
     TokenProcess,
-    Tokens,
-    Values,
     check_distance,
     check_split,
-    number,
     remark_on_saturation,
 )
 from l2m_eval.processes.santa_fe import SantaFe
-from l2m_eval.settings import integer, setting
+from l2m_eval.statistics.arrays import Array, Tokens
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class SantaFeRecall(TokenProcess):
         tokens[:, 1::2] = self.facts + steps
         return tokens[:, :length]
 
-    def log_probs(self, sequences: Tokens) -> Values:
+    def log_probs(self, sequences: Tokens) -> Array:
         """As in the base class. Minus infinity for what cannot be: an answer to another question, or out of turn."""
         sequences = np.asarray(sequences, dtype=np.int64)
         names, answers = sequences[:, ::2], sequences[:, 1::2] - self.facts
@@ -88,7 +86,7 @@ class SantaFeRecall(TokenProcess):
         result[:, 1::2] = np.where(fitting, stated, -np.inf)
         return result
 
-    def next_token_log_probs(self, prefix: Tokens) -> Values:
+    def next_token_log_probs(self, prefix: Tokens) -> Array:
         prefix = np.asarray(prefix, dtype=np.int64)
         result = np.full(self.vocabulary_size, -np.inf)
         if len(prefix) % 2 == 0:
@@ -108,6 +106,9 @@ class SantaFeRecall(TokenProcess):
                 )
         return self.told.bipartite_mi(left_length // 2, total_length // 2)
 
+    def block_step(self, length: int) -> int:
+        return 2  # a block begins with a question
+
     def remarks(self, splits: Sequence[tuple[int, int]]) -> tuple[str, ...]:
         odd = sorted({total for left, total in splits if left % 2 or total % 2})
         uneven = (
@@ -118,7 +119,7 @@ class SantaFeRecall(TokenProcess):
             self.name, self.facts, self.law_holds_to(), splits
         )
 
-    def mean_nll(self, length: int) -> Values:
+    def mean_nll(self, length: int) -> Array:
         asked = self.told._first_nll - math.log(2)  # H(p)
         nll = np.full(length, asked)
         nll[1::2] = self.told.mean_nll((length + 1) // 2)[: length // 2] - asked

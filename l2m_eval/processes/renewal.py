@@ -33,16 +33,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlog1py, xlogy, zeta
 
+from l2m_eval.fields import number, setting
 from l2m_eval.processes.base import (
     TokenProcess,
-    Tokens,
-    Values,
     check_distance,
-    number,
     ratio_information,
     table_size,
 )
-from l2m_eval.settings import setting
+from l2m_eval.statistics.arrays import Array, Tokens
 
 _TOKENS_AT_ONCE = 2**22
 
@@ -72,11 +70,11 @@ class Renewal(TokenProcess):
         """μ; a token is one with probability 1/μ."""
         return float(zeta(self.tail))
 
-    def _since_one(self, steps: NDArray[np.integer]) -> Values:
+    def _since_one(self, steps: NDArray[np.integer]) -> Array:
         """P(one | the last one was `steps` ≥ 1 ago)."""
         return -np.expm1(self.tail * (np.log(steps) - np.log1p(steps)))
 
-    def _before_one(self, seen: NDArray[np.integer]) -> Values:
+    def _before_one(self, seen: NDArray[np.integer]) -> Array:
         """P(one | `seen` ≥ 0 tokens and no one among them)."""
         return (seen + 1.0) ** -self.tail / zeta(self.tail, seen + 1.0)
 
@@ -99,7 +97,7 @@ class Renewal(TokenProcess):
             tokens[start + document, ones[document, order]] = 1
         return tokens
 
-    def log_probs(self, sequences: Tokens) -> Values:
+    def log_probs(self, sequences: Tokens) -> Array:
         sequences = np.asarray(sequences, dtype=np.int64)
         documents, length = sequences.shape
         position = np.arange(length)
@@ -110,13 +108,13 @@ class Renewal(TokenProcess):
         p_one = np.where(last >= 0, since[position - last], self._before_one(position))
         return np.where(sequences == 1, np.log(p_one), np.log1p(-p_one))
 
-    def next_token_log_probs(self, prefix: Tokens) -> Values:
+    def next_token_log_probs(self, prefix: Tokens) -> Array:
         ones = np.flatnonzero(prefix)
         seen = np.array(len(prefix))
         p_one = self._since_one(seen - ones[-1]) if len(ones) else self._before_one(seen)
         return np.array([np.log1p(-p_one), np.log(p_one)])
 
-    def mean_nll(self, length: int) -> Values:
+    def mean_nll(self, length: int) -> Array:
         steps = np.arange(1, length)
         known = np.zeros(length)
         np.cumsum(steps**-self.tail / self.mean_gap * _binary_entropy(self._since_one(steps)), out=known[1:])
@@ -144,12 +142,12 @@ class Renewal(TokenProcess):
         return (math.fsum(terms) + rest) / self.mean_gap
 
 
-def _binary_entropy(p: Values) -> Values:
+def _binary_entropy(p: Array) -> Array:
     return np.asarray(-xlogy(p, p) - xlog1py(1 - p, -p), dtype=np.float64)
 
 
 @lru_cache(maxsize=8)
-def _renewal_probabilities(process: Renewal, count: int) -> Values:
+def _renewal_probabilities(process: Renewal, count: int) -> Array:
     """u_d = P(one at t + d | one at t) for d = 0 … count − 1, by the renewal equation."""
     steps = np.arange(1, count)
     gap = steps**-process.tail * process._since_one(steps)  # P(gap = j) = S(j−1) · P(one after j)

@@ -43,19 +43,17 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from l2m_eval.fields import integer, number, setting
 from l2m_eval.processes.base import (
     TokenProcess,
-    Tokens,
-    Values,
     check_distance,
     check_split,
     correlation_information,
-    number,
     remark_on_saturation,
     straddling_pairs,
     table_size,
 )
-from l2m_eval.settings import integer, setting
+from l2m_eval.statistics.arrays import Array, Integers, Tokens
 
 # Tokens handled at once: bounds the memory of the sorting arrays (about 40 bytes a token).
 _TOKENS_AT_ONCE = 2**22
@@ -82,18 +80,18 @@ class SantaFe(TokenProcess):
         return 2 * self.facts
 
     @cached_property
-    def _log_p(self) -> Values:
+    def _log_p(self) -> Array:
         """log p_k, (K,)."""
         weights = -np.log(np.arange(1, self.facts + 1)) / self.beta
-        log_p: Values = weights - np.logaddexp.reduce(weights)
+        log_p: Array = weights - np.logaddexp.reduce(weights)
         return log_p
 
     @cached_property
-    def _log_rho(self) -> Values:
+    def _log_rho(self) -> Array:
         """log ρ_k, (K,)."""
         # A single fact with c = 1/2 has ρ = 0; e^-1000 is 0 as well, and 0 · -1000 is a number.
         with np.errstate(divide="ignore"):
-            log_rho: Values = np.maximum(np.log1p(-2 * self.flip_rate * np.exp(self._log_p)), -1000.0)
+            log_rho: Array = np.maximum(np.log1p(-2 * self.flip_rate * np.exp(self._log_p)), -1000.0)
         return log_rho
 
     def sample(self, documents: int, length: int, rng: np.random.Generator) -> Tokens:
@@ -113,7 +111,11 @@ class SantaFe(TokenProcess):
             np.put_along_axis(tokens[start : start + count], order, 2 * by_fact + bits, axis=1)
         return tokens
 
-    def log_probs(self, sequences: Tokens) -> Values:
+    def log_probs(self, sequences: Tokens) -> Array:
+        return self.log_probs_from_last(sequences, np.asarray(sequences).shape[1])
+
+    def log_probs_from_last(self, sequences: Tokens, memory: int) -> Array:
+        """log p(w_t | w_{t−memory} … w_{t−1}), (documents, length), nats: facts seen longer ago count as unseen."""
         sequences = np.asarray(sequences)
         documents, length = sequences.shape
         result = np.empty((documents, length))
@@ -121,6 +123,7 @@ class SantaFe(TokenProcess):
         for start in range(0, documents, rows):
             block = sequences[start : start + rows]
             order, gaps, by_fact = _occurrences(block >> 1, self.facts)
+            gaps[gaps > memory] = 0
             bits = np.take_along_axis(block & 1, order, axis=1)
             same = np.zeros(bits.shape, dtype=bool)
             same[:, 1:] = bits[:, 1:] == bits[:, :-1]
@@ -132,7 +135,7 @@ class SantaFe(TokenProcess):
             np.put_along_axis(result[start : start + rows], order, values, axis=1)
         return result
 
-    def next_token_log_probs(self, prefix: Tokens) -> Values:
+    def next_token_log_probs(self, prefix: Tokens) -> Array:
         prefix = np.asarray(prefix, dtype=np.int64)
         last = np.full(self.facts, -1)
         last[prefix >> 1] = np.arange(len(prefix))
@@ -153,11 +156,11 @@ class SantaFe(TokenProcess):
     def remarks(self, splits: Sequence[tuple[int, int]]) -> tuple[str, ...]:
         return remark_on_saturation(self.name, self.facts, self.law_holds_to(), splits)
 
-    def information_per_lag(self, longest: int) -> Values:
+    def information_per_lag(self, longest: int) -> Array:
         """g(τ) of the module's formulas for τ = 1 … longest, (longest,), nats."""
         return _lag_table(self, table_size(longest))[:longest]
 
-    def mean_nll(self, length: int) -> Values:
+    def mean_nll(self, length: int) -> Array:
         saved = np.zeros(length)
         np.cumsum(self.information_per_lag(length - 1), out=saved[1:])
         return self._first_nll - saved
@@ -220,9 +223,7 @@ class SantaFe(TokenProcess):
         return held
 
 
-def _occurrences(
-    facts: NDArray[np.integer], count: int
-) -> tuple[NDArray[np.intp], Values, NDArray[np.int64]]:
+def _occurrences(facts: NDArray[np.integer], count: int) -> tuple[NDArray[np.intp], Array, Integers]:
     """Positions of every row sorted by fact and time, the steps since the fact's last occurrence, the facts.
 
     All are (documents, length) in sorted order; the steps are 0 at a fact's first occurrence.
@@ -237,7 +238,7 @@ def _occurrences(
 
 
 @lru_cache(maxsize=16)
-def _lag_table(process: SantaFe, longest: int) -> Values:
+def _lag_table(process: SantaFe, longest: int) -> Array:
     table = np.concatenate(
         [
             _information_at(process, np.arange(start, min(start + 256, longest + 1)))
@@ -248,7 +249,7 @@ def _lag_table(process: SantaFe, longest: int) -> Values:
     return table
 
 
-def _information_at(process: SantaFe, lags: NDArray[np.integer] | Values) -> Values:
+def _information_at(process: SantaFe, lags: NDArray[np.integer] | Array) -> Array:
     """g(τ) at given lags, (lags,)."""
     log_p, log_rho = process._log_p, process._log_rho  # (K,)
     p = np.exp(log_p)

@@ -34,18 +34,16 @@ from typing import ClassVar
 import numpy as np
 
 from l2m_eval.errors import L2MError
+from l2m_eval.fields import integer, number, setting
 from l2m_eval.processes.base import (
     MonteCarlo,
     TokenProcess,
-    Tokens,
-    Values,
     check_distance,
     check_split,
-    number,
     symmetric_information,
     table_size,
 )
-from l2m_eval.settings import integer, setting
+from l2m_eval.statistics.arrays import Array, Tokens
 
 # Most sequences that are enumerated for exact block entropies.
 ENUMERATED = 2**16
@@ -83,11 +81,11 @@ class Tree(TokenProcess):
             nodes = np.where(rng.random(nodes.shape) < self.copied, nodes, drawn)
         return nodes[:, :length]
 
-    def _step(self, messages: Values) -> Values:
+    def _step(self, messages: Array) -> Array:
         """Over one edge, in either direction (the channel is symmetric), (..., symbols)."""
         return self.copied * messages + (1 - self.copied) * messages.mean(axis=-1, keepdims=True)
 
-    def _predictions(self, tokens: Tokens, positions: int) -> Values:
+    def _predictions(self, tokens: Tokens, positions: int) -> Array:
         """p(w_t = · | w_<t) for the first `positions` leaves, (documents, positions, symbols)."""
         documents, known = tokens.shape
         messages = np.ones((documents, table_size(positions), self.symbols))
@@ -106,7 +104,7 @@ class Tree(TokenProcess):
             expected = self._step(np.stack([expected, informed], axis=2)).reshape(documents, -1, self.symbols)
         return expected[:, :positions]
 
-    def log_probs(self, sequences: Tokens) -> Values:
+    def log_probs(self, sequences: Tokens) -> Array:
         sequences = np.asarray(sequences, dtype=np.int64)
         documents, length = sequences.shape
         result = np.empty((documents, length))
@@ -119,7 +117,7 @@ class Tree(TokenProcess):
             )
         return result
 
-    def next_token_log_probs(self, prefix: Tokens) -> Values:
+    def next_token_log_probs(self, prefix: Tokens) -> Array:
         prefix = np.asarray(prefix, dtype=np.int64)
         return np.log(self._predictions(prefix[None], len(prefix) + 1)[0, -1])
 
@@ -168,6 +166,9 @@ class Tree(TokenProcess):
         self._check_aligned(left_length, total_length)
         return super().estimate_bipartite_mi(left_length, total_length, documents, rng)
 
+    def block_step(self, length: int) -> int:
+        return table_size(length)  # a block within a subtree of its own
+
     def remarks(self, splits: Sequence[tuple[int, int]]) -> tuple[str, ...]:
         crooked = sorted({total for left, total in splits if left % table_size(total - left)})
         if not crooked:
@@ -187,7 +188,7 @@ class Tree(TokenProcess):
                 f"block of {total_length - left_length} starts at a multiple of {step}"
             )
 
-    def mean_nll(self, length: int) -> Values:
+    def mean_nll(self, length: int) -> Array:
         """Exact, from the probabilities of all sequences of `length`.
 
         Raises:
@@ -206,9 +207,9 @@ class Tree(TokenProcess):
 
 
 @lru_cache(maxsize=16)
-def _enumerated_nll(process: Tree, length: int) -> Values:
+def _enumerated_nll(process: Tree, length: int) -> Array:
     sequences = np.indices((process.symbols,) * length).reshape(length, -1).T
     log_probs = process.log_probs(sequences)
-    nll: Values = -np.exp(log_probs.sum(axis=1)) @ log_probs
+    nll: Array = -np.exp(log_probs.sum(axis=1)) @ log_probs
     nll.flags.writeable = False
     return nll

@@ -69,7 +69,7 @@ class WordTokenizer:
         """Token ids of a text of words; the start id in front where asked for, or where the text names it.
 
         Raises:
-            L2MError: a word that is no token, with its place.
+            L2MError: a word that is not a token, with its place.
         """
         words = text.split()
         start = []
@@ -82,7 +82,7 @@ class WordTokenizer:
         except KeyError:
             place, word = next((i, word) for i, word in enumerate(words) if word not in self._ids)
             raise L2MError(
-                f"text: word {place + 1}, {word[:40]!r}, is no token of this process; its texts are words of "
+                f"text: word {place + 1}, {word[:40]!r}, is not a token of this process; its texts are words of "
                 f"{self.width} base-32 digits from {self.words[0]!r} to {self.words[-1]!r}, separated by spaces"
             ) from None
 

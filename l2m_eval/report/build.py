@@ -18,30 +18,36 @@ from typing import Any
 import numpy as np
 
 from l2m_eval import __version__
-from l2m_eval.condition import PUBLISHED, ScalingLaw, Verdict, published_law
+from l2m_eval.condition.law import PUBLISHED, ScalingLaw, published_law
 from l2m_eval.errors import L2MError
-from l2m_eval.report.bipartite_sections import bipartite_section, fits_table, shapes_section
-from l2m_eval.report.compared import comparison_section
-from l2m_eval.report.contents import LabelledVerdict, Report, Section
-from l2m_eval.report.curve_sections import position_section, two_point_section
+from l2m_eval.report.contents import Report, Section
 from l2m_eval.report.page import render_page
 from l2m_eval.report.reproduce import reproducing_command
-from l2m_eval.report.run_sections import overview_table, settings_section, warnings_section
+from l2m_eval.report.sections.bipartite import bipartite_section, shapes_section
+from l2m_eval.report.sections.condition import state_section
+from l2m_eval.report.sections.context_use import context_section
+from l2m_eval.report.sections.curves import position_section, two_point_section
+from l2m_eval.report.sections.differences import comparison_section
+from l2m_eval.report.sections.kl import kl_section
+from l2m_eval.report.sections.runs import settings_section, warnings_section
+from l2m_eval.report.sections.smaller_state import smaller_state_section
+from l2m_eval.report.sections.summary import summary_rows, summary_sentences, summary_table
 from l2m_eval.report.selection import (
     Selection,
     bipartite_groups,
-    corpus_in_words,
+    context_use_groups,
+    kl_groups,
     position_groups,
     select,
+    state_groups,
     two_point_groups,
 )
-from l2m_eval.report.state_section import state_section
-from l2m_eval.report.states import known_states
-from l2m_eval.results import Results
+from l2m_eval.report.states import known_states, verdicts_on_states
+from l2m_eval.results.comparable import corpus_in_words
+from l2m_eval.results.run import Results
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = "l2m-eval/report/1"
 _OURS = re.compile(r"(figures/[a-z0-9-]+\.(svg|png)|tables/[a-z0-9-]+\.(csv|md))")
 
 
@@ -52,7 +58,7 @@ class Options:
     Attributes:
         title: Of the page.
         every: Show every run, not only the newest of each model, task and corpus.
-        states: From model labels to history states, or their names as `l2m_eval.history_state.sources` reads them.
+        states: From model labels to history states, or their names as `l2m_eval.history_state.named` reads them.
         reference: A published law by name, against which states are checked and which is drawn; or the label of a
             model, against which the others are checked (MI-capability).
         references: Further published laws to draw.
@@ -81,25 +87,30 @@ def make_report(results: Sequence[Results], options: Options | None = None) -> R
         laws.insert(0, law)
     states, unknown = known_states(selection, options.states or {})
     bipartite, two_point = bipartite_groups(selection), two_point_groups(selection)
-    position = position_groups(selection)
-    recorded = [verdict for one in selection.results for verdict in _recorded(one, selection.labels[one])]
-    sections: list[Section | None] = []
-    if bipartite:
-        sections += [bipartite_section(bipartite, laws), shapes_section(bipartite)]
-        sections.append(state_section(bipartite, states, law or model, recorded, unknown))
-    if position:
-        sections.append(position_section(position))
-    if two_point:
-        sections.append(two_point_section(two_point))
-    sections.append(comparison_section(bipartite, position, model, recorded))
+    position, context_use = position_groups(selection), context_use_groups(selection)
+    verdicts = verdicts_on_states(selection, states, options.states or {}, law or model)
+    divergences, smaller = kl_groups(selection), state_groups(selection)
+    sections: list[Section | None] = [  # the most telling first
+        bipartite_section(bipartite, laws) if bipartite else None,
+        context_section(selection, context_use),
+        state_section(bipartite, states, law or model, verdicts, unknown) if bipartite else None,
+        smaller_state_section(smaller, bipartite) if smaller else None,
+        position_section(position) if position else None,
+        comparison_section(bipartite, position, model, verdicts),
+        kl_section(divergences) if divergences else None,
+        two_point_section(two_point) if two_point else None,
+        shapes_section(bipartite) if bipartite else None,
+    ]
     notices = [notice for section in sections if section is not None for notice in section.notices]
     sections.append(warnings_section(selection, ()))
     sections.append(settings_section(selection, options.command))
+    rows = summary_rows(selection)
+    summary = summary_table(rows, states, verdicts) if rows else None
     overview = Section(
         "overview",
         "Overview",
-        tuple(_overview(selection, notices)),
-        tables=(overview_table(selection), *((fits_table(bipartite),) if bipartite else ())),
+        (*summary_sentences(rows), _overview(selection, notices)),
+        lead=() if summary is None else (summary,),
     )
     shown = (overview, *(section for section in sections if section is not None))
     return Report(
@@ -121,18 +132,18 @@ def write_report(report: Report, folder: str | Path) -> list[Path]:
         L2MError: the folder cannot be written.
     """
     target = Path(folder)
-    files: dict[str, bytes] = {"report.html": render_page(report).encode()}
+    files: dict[str, bytes] = {report.page: render_page(report).encode()}
     for figure in report.figures:
         files[f"figures/{figure.name}.svg"] = figure.svg.encode()
         files[f"figures/{figure.name}.png"] = figure.png
     for table in report.tables:
         files[f"tables/{table.name}.csv"] = table.to_csv().encode()
         files[f"tables/{table.name}.md"] = table.to_markdown().encode()
-    files["report.json"] = _json(report, sorted(files)).encode()
+    files[report.data_file] = _json(report, sorted(files)).encode()
     try:
         target.mkdir(parents=True, exist_ok=True)
         root = target.resolve()
-        _remove_earlier(root, set(files))
+        _remove_earlier(root, report.data_file, set(files))
         written = []
         for name, content in files.items():
             file = target / name
@@ -148,11 +159,15 @@ def write_report(report: Report, folder: str | Path) -> list[Path]:
     return written
 
 
-def _remove_earlier(root: Path, keep: set[str]) -> None:
+def _remove_earlier(root: Path, data_file: str, keep: set[str]) -> None:
     """Remove what an earlier report listed as its own and this one does not write."""
     try:
-        data = json.loads((root / "report.json").read_text(encoding="utf-8"))
-        listed = data["files"] if str(data.get("schema", "")).startswith("l2m-eval/report/") else []
+        data = json.loads((root / data_file).read_text(encoding="utf-8"))
+        listed = (
+            data["files"]
+            if str(data.get("schema", "")).startswith(("l2m-eval/report/", "l2m-eval/leaderboard/"))
+            else []
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
     for name in listed:
@@ -160,15 +175,6 @@ def _remove_earlier(root: Path, keep: set[str]) -> None:
             file = root / name
             if file.parent.resolve() == root / name.partition("/")[0] and file.is_file():
                 file.unlink()
-
-
-def _recorded(one: Results, label: str) -> list[LabelledVerdict]:
-    """The verdicts that results of a condition task carry: on the state, and against a stronger model."""
-    found = [LabelledVerdict(label, one.verdict)] if one.verdict is not None else []
-    capability = one.block.get("capability")
-    if capability is not None:
-        found.append(LabelledVerdict(label, Verdict.from_json(capability, str(one.run.path))))
-    return found
 
 
 def _reference(options: Options, selection: Selection) -> tuple[ScalingLaw | None, str | None]:
@@ -192,11 +198,12 @@ def _subtitle(selection: Selection) -> str:
     if dates:
         first, last = dates[0].strftime("%Y-%m-%d"), dates[-1].strftime("%Y-%m-%d")
         when = f", measured {first}" if first == last else f", measured {first} to {last}"
-    models = ", ".join(selection.numbers)
-    return f"{models}{when}."
+    models = list(selection.numbers)
+    who = ", ".join(models) if len(models) <= 4 else f"{', '.join(models[:4])} and {len(models) - 4} more"
+    return f"{who}{when}."
 
 
-def _overview(selection: Selection, notices: Sequence[str]) -> list[str]:
+def _overview(selection: Selection, notices: Sequence[str]) -> str:
     corpora = list(dict.fromkeys(corpus_in_words(one) for one in selection.results))
     count = len(selection.numbers)
     sentences = [
@@ -207,8 +214,9 @@ def _overview(selection: Selection, notices: Sequence[str]) -> list[str]:
     if seconds:
         sentences.append(f"All runs together took {sum(seconds.values()):,.0f} seconds.")
     if notices:
-        sentences.append(f"{len(set(notices))} note(s) stand beside what they concern.")
-    return sentences
+        count = len(set(notices))
+        sentences.append(f"{count} note{'s are' if count > 1 else ' is'} shown where they apply.")
+    return " ".join(sentences)
 
 
 def _result_data(one: Results, selection: Selection) -> dict[str, Any]:
@@ -237,7 +245,7 @@ def _result_data(one: Results, selection: Selection) -> dict[str, Any]:
 
 def _json(report: Report, files: Sequence[str]) -> str:
     data = {
-        "schema": SCHEMA,
+        "schema": report.schema,
         "l2m_eval": __version__,
         "title": report.title,
         **report.data,
@@ -267,7 +275,7 @@ def _json(report: Report, files: Sequence[str]) -> str:
         ],
         "verdicts": [{"label": v.label, **v.verdict.to_json()} for v in report.verdicts],
         "notices": list(dict.fromkeys(notice for section in report.sections for notice in section.notices)),
-        "files": [*files, "report.json"],
+        "files": [*files, report.data_file],
     }
     return json.dumps(_plain(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 

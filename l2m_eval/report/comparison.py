@@ -1,4 +1,4 @@
-"""Models against each other: paired differences on the same documents, and ranks that respect their errors.
+"""Comparison of models: paired differences on the same documents, and ranks that respect their errors.
 
 Two curves over the same documents err together: a document that is easy for one model is easy for the other.
 Resampling the documents once for both (a paired bootstrap) gives the error of their difference, which is smaller
@@ -10,22 +10,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from l2m_eval.errors import L2MError
-from l2m_eval.estimators.clusters import cluster_sums
-from l2m_eval.estimators.intervals import resampled_error, resampled_interval
-from l2m_eval.report.figures import known_to_differ, lengths_in, same_documents
-from l2m_eval.report.shown import Shown
-from l2m_eval.results import Results
-from l2m_eval.saved_curves import Estimate, SavedBipartiteCurve, SavedPositionCurve
-from l2m_eval.scaling import fit_power_law
+from l2m_eval.measurements.curves import BipartiteCurve, FittedPositionCurve
+from l2m_eval.report.figures.curves import known_to_differ, lengths_in
+from l2m_eval.report.labelled import Shown
+from l2m_eval.results.comparable import same_documents
+from l2m_eval.results.difference import PAIRED, Statistic, records_statistic
+from l2m_eval.results.run import Results
+from l2m_eval.statistics.arrays import Array
+from l2m_eval.statistics.estimate import Estimate
+from l2m_eval.statistics.interpolation import error_at, value_at
+from l2m_eval.statistics.paired import RESAMPLES, PairedResamples, paired_resamples
 
-Array = NDArray[np.float64]
-RESAMPLES = 1000
-_NORMAL_95 = 1.959963984540054
+Terms = tuple[
+    Array, list[Any]
+]  # each document's term of a curve, (documents, n), and the documents' clusters
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,7 @@ class PairedDifference:
         first, second: Labels.
         curve: Which curve of the results.
         unit: Of the lengths.
-        lengths: Shape (n,); in bytes those of the first.
+        lengths: Shape (n,); in bytes those of the first, and the one asked for.
         difference, standard_error: Nats, shape (n,), from resampling documents once for both.
         low, high: 95 % interval, shape (n,).
         unpaired_error: What two separate errors would have said, shape (n,).
@@ -79,11 +82,12 @@ class Standing:
 
 
 def paired_difference(
-    first: Results | Shown[SavedBipartiteCurve],
-    second: Results | Shown[SavedBipartiteCurve],
+    first: Results | Shown[BipartiteCurve],
+    second: Results | Shown[BipartiteCurve],
     *,
     name: str = "direct",
     unit: str = "tokens",
+    at: float | None = None,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> PairedDifference:
@@ -93,8 +97,9 @@ def paired_difference(
         first: Results with their documents' records (runs with ``--log_samples``).
         second: The same.
         name: Which curve of the results.
-        unit: ``tokens`` for one tokenizer; ``bytes`` for two, where the second is interpolated in log I against
-            log bytes at the first one's lengths (lengths outside its range are left out).
+        unit: ``tokens`` for one tokenizer; ``bytes`` for two, where curves are interpolated in log I against log
+            bytes at the first one's lengths (lengths that one of them does not cover are left out).
+        at: A further length in bytes.
         seed: Of the resamples.
         resamples: Their number.
 
@@ -106,6 +111,51 @@ def paired_difference(
         first = Shown(first.run.label, first.curve(name), 0, first)
     if isinstance(second, Results):
         second = Shown(second.run.label, second.curve(name), 1, second)
+    ours, theirs = _terms_to_pair(first, second, unit)
+    x, their_x = lengths_in(first.curve, first.label, unit), lengths_in(second.curve, second.label, unit)
+    lengths = (
+        np.intersect1d(x, their_x)
+        if unit == "tokens"
+        else np.unique(np.append(x, [] if at is None else [at]))
+    )
+    lengths = lengths[(lengths >= max(x[0], their_x[0])) & (lengths <= min(x[-1], their_x[-1]))]
+    if not len(lengths):
+        raise L2MError(f"lengths: {first.label} and {second.label} have no length in common")
+    pair = paired_resamples(ours, theirs, np.random.default_rng([seed, PAIRED]), resamples)
+    if pair is None:
+        raise L2MError("documents: all of one source; a difference needs two groups of documents or more")
+    replicates = value_at(lengths, x, pair.first) - value_at(lengths, their_x, pair.second)
+    difference = value_at(lengths, x, first.curve.mi) - value_at(lengths, their_x, second.curve.mi)
+    found = [
+        Estimate.resampled(float(value), column, pair.clusters)
+        for value, column in zip(difference, replicates.T, strict=True)
+    ]
+    beta = Estimate(math.nan)
+    if unit == "tokens":
+        beta = _exponent_difference(first, second, pair)
+    return PairedDifference(
+        first.label,
+        second.label,
+        first.curve.name,
+        unit,
+        lengths,
+        difference,
+        np.array([estimate.standard_error for estimate in found]),
+        np.array([estimate.interval[0] for estimate in found]),
+        np.array([estimate.interval[1] for estimate in found]),
+        np.hypot(
+            error_at(lengths, x, first.curve.standard_error),
+            error_at(lengths, their_x, second.curve.standard_error),
+        ),
+        beta,
+        pair.clusters,
+    )
+
+
+def _terms_to_pair(
+    first: Shown[BipartiteCurve], second: Shown[BipartiteCurve], unit: str
+) -> tuple[Terms, Terms]:
+    """Terms of both curves, of the same documents in the same order, or an error that says why there are none."""
     if first.results is None or second.results is None:
         raise L2MError("documents: curves without results cannot be paired; load them with load_results")
     ours = first.results.bipartite_terms(first.curve.name)
@@ -124,92 +174,28 @@ def paired_difference(
         )
     if unit == "tokens" and known_to_differ(first, second):
         raise L2MError(
-            f"unit: {first.label} and {second.label} have different tokenizers, whose lengths in tokens do not "
-            "compare; give unit bytes"
+            f"unit: {first.label} and {second.label} have different tokenizers, whose lengths in tokens cannot "
+            "be compared; give unit bytes"
         )
-    x, their_x = lengths_in(first.curve, first.label, unit), lengths_in(second.curve, second.label, unit)
-    if unit == "tokens":
-        keep = np.isin(x, their_x)
-        columns = np.searchsorted(their_x, x[keep]).astype(float)
-    else:
-        keep = (x >= their_x[0]) & (x <= their_x[-1])
-        columns = np.interp(np.log(x[keep]), np.log(their_x), np.arange(len(their_x)))
-    if not keep.any():
-        raise L2MError(f"lengths: {first.label} and {second.label} have no length in common")
-    clusters = ours[1] if len(set(map(str, ours[1]))) <= len(set(map(str, theirs[1]))) else theirs[1]
-    our_sums, sizes = cluster_sums(ours[0], clusters)
-    their_sums, _ = cluster_sums(theirs[0], clusters)
-    count = len(sizes)
-    if count < 2:
-        raise L2MError("documents: all of one source; a difference needs two groups of documents or more")
-    rng = np.random.default_rng([seed, 0x70616972])
-    draws = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)  # (R, G)
-    weights = (draws @ sizes)[:, None]
-    our_curves, their_curves = draws @ our_sums / weights, draws @ their_sums / weights  # (R, K)
-    replicates: Array = our_curves[:, keep] - _at(np.asarray(their_curves), columns)
-    difference = first.curve.mi[keep] - _at(second.curve.mi[None], columns)[0]
-    found = [
-        _resampled(float(value), column, count)
-        for value, column in zip(difference, replicates.T, strict=True)
-    ]
-    beta = Estimate(math.nan)
-    if unit == "tokens":
-        beta = _exponent_difference(first, second, our_curves, their_curves, count)
-    return PairedDifference(
-        first.label,
-        second.label,
-        first.curve.name,
-        unit,
-        x[keep],
-        difference,
-        np.array([estimate.standard_error for estimate in found]),
-        np.array([estimate.interval[0] for estimate in found]),
-        np.array([estimate.interval[1] for estimate in found]),
-        np.hypot(first.curve.standard_error[keep], _at(second.curve.standard_error[None], columns)[0]),
-        beta,
-        count,
-    )
-
-
-def _at(curves: Array, columns: Array) -> Array:
-    """Curves (R, K) at whole or fractional columns (n,): straight lines between logarithms, where there are any."""
-    lower = np.floor(columns).astype(int)
-    upper = np.ceil(columns).astype(int)
-    share = columns - lower
-    low, high = curves[:, lower], curves[:, upper]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mixed = np.exp((1 - share) * np.log(low) + share * np.log(high))
-    straight = (1 - share) * low + share * high
-    return np.where(share == 0, low, np.where((low > 0) & (high > 0), mixed, straight))
+    return ours, theirs
 
 
 def _exponent_difference(
-    first: Shown[SavedBipartiteCurve],
-    second: Shown[SavedBipartiteCurve],
-    our_curves: Array,
-    their_curves: Array,
-    clusters: int,
+    first: Shown[BipartiteCurve], second: Shown[BipartiteCurve], pair: PairedResamples
 ) -> Estimate:
     value = first.curve.beta.value - second.curve.beta.value
-    exponents = [
-        fit_power_law(s.curve.lengths, curves, s.curve.standard_error, s.curve.fit or "auto")[1]
-        for s, curves in ((first, our_curves), (second, their_curves))
-    ]
-    return (
-        _resampled(value, exponents[0] - exponents[1], clusters) if math.isfinite(value) else Estimate(value)
+    if not math.isfinite(value):
+        return Estimate(value)
+    ours, theirs = (
+        s.curve.fit.again(s.curve.lengths, curves, s.curve.standard_error)[1]
+        for s, curves in ((first, pair.first), (second, pair.second))
     )
-
-
-def _resampled(value: float, replicates: Array, clusters: int) -> Estimate:
-    """An estimate with the error and the 95 % interval that its resamples give."""
-    return Estimate(
-        value, resampled_error(replicates, clusters), resampled_interval(replicates, value, clusters)
-    )
+    return Estimate.resampled(value, ours - theirs, pair.clusters)
 
 
 def position_difference(
-    first: Shown[SavedPositionCurve],
-    second: Shown[SavedPositionCurve],
+    first: Shown[FittedPositionCurve],
+    second: Shown[FittedPositionCurve],
     *,
     per: str = "token",
     seed: int = 0,
@@ -232,36 +218,27 @@ def position_difference(
             f"documents: {first.label} and {second.label} have no common documents in their samples logs; pairing "
             "needs --log_samples and the same corpus, documents and seed"
         )
-    parts = []
-    for s in (first, second):
-        assert s.results is not None
-        assert s.results.documents is not None
-        parts.append([_loss_and_size(record, per) for record in s.results.documents.records])
-    documents = first.results.documents
-    assert documents is not None
-    clusters = [doc["source"] for doc in documents.docs]
-    sums, sizes = cluster_sums(np.concatenate([np.array(parts[0]), np.array(parts[1])], axis=1), clusters)
-    count = len(sizes)
-    if count < 2:
+    name = "bits_per_byte" if per == "byte" else "nll"
+    ours, theirs = (_losses(s, name) for s in (first, second))
+    pair = paired_resamples(
+        (ours.terms, ours.clusters),
+        (theirs.terms, theirs.clusters),
+        np.random.default_rng([seed, PAIRED]),
+        resamples,
+    )
+    if pair is None:
         raise L2MError("documents: all of one source; a difference needs two groups of documents or more")
-    rng = np.random.default_rng([seed, 0x70616972])
-    draws = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
-    value = float(_ratio_difference(sums.sum(axis=0)[None])[0])
-    return _resampled(value, _ratio_difference(draws @ sums), count)
+    value = ours.value(ours.terms.mean(axis=0)) - theirs.value(theirs.terms.mean(axis=0))
+    return Estimate.resampled(float(value), ours.value(pair.first) - theirs.value(pair.second), pair.clusters)
 
 
-def _loss_and_size(record: object, per: str) -> tuple[float, float]:
-    assert isinstance(record, dict)
-    loss = -float(np.sum(record["sums"]))
-    if per == "byte":
-        return loss / math.log(2), float(np.sum(record["bytes"]))
-    return loss, float(record["ends"][-1])
-
-
-def _ratio_difference(sums: Array) -> Array:
-    """From (R, 4), loss and size of the first and of the second, the difference of the two means, (R,)."""
-    difference: Array = sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3]
-    return difference
+def _losses(shown: Shown[FittedPositionCurve], name: str) -> Statistic:
+    found = None if shown.results is None else records_statistic(shown.results, name)
+    if found is None:
+        raise L2MError(
+            f"documents: {shown.label} has no samples log beside its results; run lm_eval with --log_samples"
+        )
+    return found
 
 
 def standings(
@@ -271,12 +248,12 @@ def standings(
     *,
     larger_is_better: bool = True,
 ) -> list[Standing]:
-    """Ranks with ties: a model is ahead of another only where the interval of their difference excludes zero.
+    """Ranks with ties: a model ranks above another only if the interval of their difference excludes zero.
 
     Args:
         labels: Who.
-        estimates: Of each, with standard errors.
-        differences: Paired differences (first minus second) by labels, where there are any; else the errors of
+        estimates: Of each, with intervals.
+        differences: Paired differences (first minus second) by labels, where there are any; else the intervals of
             two separate estimates are added in quadrature.
         larger_is_better: The direction.
 
@@ -287,7 +264,7 @@ def standings(
     known = differences or {}
 
     def ahead(i: int, j: int) -> bool:
-        """Whether i is surely better than j."""
+        """Whether i is significantly better than j."""
         if (labels[i], labels[j]) in known:
             low, high = known[labels[i], labels[j]].interval
             return (low if larger_is_better else -high) > 0
@@ -295,8 +272,11 @@ def standings(
             low, high = known[labels[j], labels[i]].interval
             return (-high if larger_is_better else low) > 0
         gap = sign * (estimates[i].value - estimates[j].value)
-        error = math.hypot(estimates[i].standard_error, estimates[j].standard_error)
-        return math.isfinite(error) and gap > _NORMAL_95 * error
+        # Each half of an interval is as wide as Student's t for its own documents makes it.
+        near = estimates[i].value - estimates[i].interval[0 if larger_is_better else 1]
+        far = estimates[j].interval[1 if larger_is_better else 0] - estimates[j].value
+        reach = math.hypot(near, far)
+        return math.isfinite(reach) and gap > reach
 
     count = len(labels)
     rows = [

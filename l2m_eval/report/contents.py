@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from l2m_eval.condition import Verdict
+from l2m_eval.condition.verdict import Verdict
 from l2m_eval.report.tables import Table
+
+_MOST_COMMANDS = 4
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Command:
-    """A command line and what it is for."""
+    """A command line and what it is for; `name` is where links to it lead."""
 
     title: str
     text: str
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,17 @@ class LabelledVerdict:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page under one heading."""
+    """A part of the page under one heading.
+
+    Attributes:
+        name, title: Where links lead, and the heading.
+        sentences, notices: Before the figures.
+        verdicts: For ``report.json``; a table shows them on the page.
+        figures: Opened on request where they are more than `open_figures`.
+        tables, commands: After the figures.
+        lead: Tables before the figures, beside each other where there is room; in the first section before all else.
+        open_figures: As many as the page shows without being asked.
+    """
 
     name: str
     title: str
@@ -73,17 +86,40 @@ class Section:
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
     commands: tuple[Command, ...] = ()
+    lead: tuple[Table, ...] = ()
+    open_figures: int = 12
+
+    @property
+    def folded_commands(self) -> tuple[Command, ...]:
+        """Commands that open on request: those that no link leads to, where they are many."""
+        unnamed = tuple(command for command in self.commands[:-1] if not command.name)
+        return unnamed if len(unnamed) > _MOST_COMMANDS else ()
+
+    @property
+    def shown_commands(self) -> tuple[Command, ...]:
+        folded = self.folded_commands
+        return tuple(command for command in self.commands if command not in folded)
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that is written. `data` is what ``report.json`` holds beside figures, tables and verdicts."""
+    """Everything that is written.
+
+    Attributes:
+        title, subtitle, footer, sections: Of the page.
+        data: What the JSON file holds beside figures, tables and verdicts.
+        page, data_file: Names of the page and of the JSON file.
+        schema: Of the JSON file.
+    """
 
     title: str
     subtitle: str
     footer: str
     sections: tuple[Section, ...]
     data: Mapping[str, Any] = field(default_factory=dict)
+    page: str = "report.html"
+    data_file: str = "report.json"
+    schema: str = "l2m-eval/report/1"
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -91,7 +127,7 @@ class Report:
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        return tuple(table for section in self.sections for table in section.tables)
+        return tuple(table for section in self.sections for table in (*section.lead, *section.tables))
 
     @property
     def verdicts(self) -> tuple[LabelledVerdict, ...]:

@@ -6,6 +6,7 @@ Merging rewrites that one key and the section between our two markers; every oth
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import re
@@ -15,13 +16,13 @@ from typing import Any
 import yaml
 
 from l2m_eval import __version__
-from l2m_eval.errors import L2MError
+from l2m_eval.errors import L2MError, cause
 from l2m_eval.report.reproduce import reproducing_command
-from l2m_eval.report.selection import corpus_in_words, select
-from l2m_eval.report.shown import Shown, fitted, with_interval
-from l2m_eval.report.tables import Column, Table, escape_markdown, number, text, with_error
-from l2m_eval.results import Results
-from l2m_eval.saved_curves import Estimate
+from l2m_eval.report.selection import select
+from l2m_eval.report.tables import Column, Table, escape_markdown, number, shown_interval, shown_value, text
+from l2m_eval.results.comparable import corpus_in_words
+from l2m_eval.results.headline import quantities_of
+from l2m_eval.results.run import Results
 
 BEGIN, END = "<!-- l2m-eval results: begin -->", "<!-- l2m-eval results: end -->"
 PAPER = "https://arxiv.org/abs/2503.04725"
@@ -59,79 +60,29 @@ def evaluation_results(results: Sequence[Results]) -> list[Any]:
     from huggingface_hub import EvalResult
 
     found = []
-    for one, kind, name, estimate, arguments in _numbers(results):
-        dataset = _dataset(one)
-        told = dict(arguments)
+    for quantity in quantities_of(results):
+        estimate, told = quantity.estimate, dict(quantity.settings)
         if math.isfinite(estimate.standard_error):
-            told["standard_error"] = _short(estimate.standard_error)
-        if all(math.isfinite(end) for end in estimate.interval):
-            told["interval_95"] = [_short(end) for end in estimate.interval]
+            told["standard_error"] = short(estimate.standard_error)
+        if any(math.isfinite(end) for end in estimate.interval):
+            told["interval_95"] = [short(end) if math.isfinite(end) else None for end in estimate.interval]
         found.append(
             EvalResult(
                 task_type="text-generation",
                 task_name="Text Generation",
-                metric_type=kind,
-                metric_name=name,
-                metric_value=_short(estimate.value),
+                metric_type=quantity.metric,
+                metric_name=quantity.title,
+                metric_value=short(estimate.value),
                 metric_args=told or None,
-                **dataset,
+                **dataset_of(quantity.results),
             )
         )
     return found
 
 
-def _numbers(results: Sequence[Results]) -> list[tuple[Results, str, str, Estimate, dict[str, Any]]]:
-    """Every finite number once: where two tasks measured the same on one corpus, that of the later run."""
-    found = {}
-    for one in sorted(results, key=lambda r: r.run.date.timestamp() if r.run.date else -math.inf):
-        for kind, name, estimate, arguments in headline_numbers(one):
-            if math.isfinite(estimate.value):
-                found[corpus_in_words(one), kind, name] = (one, kind, name, estimate, arguments)
-    return list(found.values())
-
-
-def headline_numbers(one: Results) -> list[tuple[str, str, Estimate, dict[str, Any]]]:
-    """The numbers a card gives: metric id, name, estimate, arguments."""
-    numbers: list[tuple[str, str, Estimate, dict[str, Any]]] = []
-    for curve in one.bipartite:
-        length = int(curve.lengths[-1])
-        told = {"estimator": curve.name, "unit": "nats", "length_tokens": length, "ratio": curve.ratio}
-        last = with_interval(float(curve.mi[-1]), float(curve.standard_error[-1]), curve.clusters)
-        numbers.append(
-            (
-                f"l2m_{curve.name}_mi",
-                f"Bipartite mutual information at L = {length} ({curve.name})",
-                last,
-                told,
-            )
-        )
-        numbers.append(
-            (
-                f"l2m_{curve.name}_beta",
-                f"Exponent β of bipartite mutual information ({curve.name})",
-                fitted(Shown("", curve, 0, one), "beta"),
-                {"estimator": curve.name, "lengths_tokens": [int(n) for n in curve.lengths]},
-            )
-        )
-    for two_point in one.two_point:
-        fit = next((f for f in reversed(two_point.fits) if not f.reason), None)
-        if fit is not None:
-            numbers.append(
-                (
-                    f"l2m_{two_point.name}_alpha",
-                    f"Decay α of two-point mutual information ({two_point.name.replace('_', ' ')})",
-                    fit.alpha,
-                    {"form": fit.form},
-                )
-            )
-    if one.position is not None:
-        for kind, name, estimate in (
-            ("l2m_bits_per_byte", "Bits per byte", one.position.overall_bits_per_byte),
-            ("l2m_context_gain", "Loss that context gains (nats per token)", one.position.context_gain),
-        ):
-            if estimate is not None:
-                numbers.append((kind, name, estimate, {"positions": int(one.position.last[-1])}))
-    return numbers
+def _has_direct(one: Results) -> bool:
+    """Whether the results hold the headline's curve; a check that took it from other results only repeats it."""
+    return not one.block.get("results") and any(curve.name == "direct" for curve in one.bipartite)
 
 
 def metadata_block(label: str, results: Sequence[Results]) -> str:
@@ -146,11 +97,11 @@ def metadata_block(label: str, results: Sequence[Results]) -> str:
 def prose_section(label: str, results: Sequence[Results]) -> str:
     """The section between the markers: what was measured, the numbers, how to repeat it."""
     rows = []
-    for one, _, name, estimate, _ in _numbers(results):
-        low, high = estimate.interval
-        between = f"{low:.3g} to {high:.3g}" if math.isfinite(low) and math.isfinite(high) else "–"
-        value = number(estimate.value, with_error(estimate.value, estimate.standard_error))
-        rows.append((text(name), text(corpus_in_words(one)), value, text(between)))
+    for quantity in quantities_of(results):
+        value = number(quantity.estimate.value, shown_value(quantity))
+        rows.append(
+            (text(quantity.title), text(quantity.corpus), value, text(shown_interval(quantity.estimate)))
+        )
     table = Table(
         "card",
         "Values with standard errors over documents.",
@@ -167,6 +118,8 @@ def prose_section(label: str, results: Sequence[Results]) -> str:
         for one in results
         if one.verdict is not None and one.verdict.sentence
     ]
+    uses = (one.use_sentence() for one in results if one.context_use is not None or _has_direct(one))
+    sentences += [escape_markdown(sentence) for sentence in dict.fromkeys(uses) if sentence]
     counts = sorted({int(one.sample["documents"]) for one in results if one.sample.get("documents")})
     if counts:
         seeds = ", ".join(sorted({str(one.seed) for one in results}))
@@ -206,12 +159,12 @@ def merged_card(card: str, label: str, results: Sequence[Results]) -> str:
 # --- parts ------------------------------------------------------------------------------------------------------
 
 
-def _short(value: float) -> float:
+def short(value: float) -> float:
     """Six significant digits: more than any error bar leaves room for."""
     return float(f"{value:.6g}")
 
 
-def _dataset(one: Results) -> dict[str, Any]:
+def dataset_of(one: Results) -> dict[str, Any]:
     """How the corpus is called on the Hub, or what it is where it is not there."""
     settings = one.settings
     corpus = settings.get("corpus") or ()
@@ -251,33 +204,57 @@ def _dump(data: Mapping[str, Any]) -> str:
 
 
 def _merged_yaml(front: str, label: str, results: Sequence[Results], ending: str) -> str:
+    """The front matter with our results in its ``model-index``; every character outside that key stays."""
     try:
-        data = yaml.safe_load(front) or {}
+        document = yaml.compose(front, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         at = f" at line {where.line + 2}" if where is not None else ""
-        raise L2MError(f"card: its front matter is no valid YAML{at}; mend it first") from error
-    if not isinstance(data, dict):
-        raise L2MError("card: its front matter is no mapping of keys to values; mend it first")
-    index = data.get("model-index")
+        raise L2MError(f"card: its front matter is not valid YAML{at}; mend it first") from error
+    if document is not None and not isinstance(document, yaml.MappingNode):
+        raise L2MError("card: its front matter is not a mapping of keys to values; mend it first")
     ours = _model_index(label, results)[0]
-    merged = _merged_index(index, ours)
-    block = _dump({"model-index": merged}).replace("\n", ending)
-    lines = front.splitlines(keepends=True)
-    start = next(
-        (i for i, line in enumerate(lines) if re.match(r"""["']?model-index["']?\s*:""", line)), None
-    )
-    if start is None:
-        if index is not None:
-            raise L2MError("card: its model-index is not written as a key of its own line; mend it first")
+    pairs = [] if document is None else document.value
+    found = next(((key, value) for key, value in pairs if key.value == "model-index"), None)
+    if found is None:
         glue = "" if not front or front.endswith(("\n", "\r")) else ending
-        return front + glue + block
-    stop = start + 1
-    while stop < len(lines) and (not lines[stop].strip() or lines[stop][0] in " \t-"):
-        stop += 1
-    while stop > start + 1 and not lines[stop - 1].strip():
-        stop -= 1
-    return "".join(lines[:start]) + block + "".join(lines[stop:])
+        return front + glue + _dump({"model-index": [ours]}).replace("\n", ending)
+    key, value = found
+    if key.start_mark.column:
+        raise L2MError("card: its model-index is not written as a key of its own line; mend it first")
+    start, stop = key.start_mark.index, value.end_mark.index
+    rest = front[stop:]
+    if stop and front[stop - 1] not in "\r\n":  # a value within brackets ends before the comment beside it
+        stop += len(rest) - len(rest.split("\n", 1)[-1]) if "\n" in rest else len(rest)
+    block = front[start:stop].replace("\r\n", "\n")
+    return front[:start] + _with_ours(block, ours).replace("\n", ending) + front[stop:]
+
+
+def _with_ours(block: str, ours: dict[str, Any]) -> str:
+    """The text of a ``model-index`` with our results in it: comments, quotes and brackets stay, as does all of it
+    where our results are there already.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.util import load_yaml_guess_indent
+
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = 4096  # no line that is there is broken anew
+    try:
+        _, indent, dash = load_yaml_guess_indent(block)
+        if indent is not None:
+            editor.indent(mapping=2, sequence=indent, offset=dash or 0)
+        data = editor.load(block)
+        before = yaml.safe_load(block)
+        data["model-index"] = _merged_index(data["model-index"], ours)
+        buffer = io.StringIO()
+        editor.dump(data, buffer)
+    except (YAMLError, yaml.YAMLError) as error:
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise L2MError(f"card: its model-index cannot be read ({reason}); mend it first") from error
+    written = buffer.getvalue()
+    return block if yaml.safe_load(written) == before else written
 
 
 def _merged_index(index: Any, ours: dict[str, Any]) -> list[Any]:
@@ -288,7 +265,7 @@ def _merged_index(index: Any, ours: dict[str, Any]) -> list[Any]:
         isinstance(entry, dict) and isinstance(entry.get("results"), list) for entry in index
     )
     if not well_formed:
-        raise L2MError("card: its model-index is no list of entries with name and results; mend it first")
+        raise L2MError("card: its model-index is not a list of entries with name and results; mend it first")
     entry = next((e for e in index if e.get("name") == ours["name"]), index[0] if len(index) == 1 else None)
     if entry is None:
         return [*index, ours]
@@ -311,7 +288,7 @@ def _merged_index(index: Any, ours: dict[str, Any]) -> list[Any]:
             if place is None:
                 metrics.append(metric)
             else:
-                metrics[place] = metric
+                metrics[place].update(metric)  # in place: a comment beside it stays
     return index
 
 
@@ -349,7 +326,6 @@ def _validate(card: str) -> None:
     try:
         ModelCard(card)
     except (ValueError, TypeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise L2MError(f"card: huggingface_hub does not accept the merged card ({reason})") from error
+        raise L2MError(f"card: huggingface_hub does not accept the merged card ({cause(error)})") from error
     finally:
         quiet.setLevel(level)

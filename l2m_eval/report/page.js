@@ -35,6 +35,21 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+// The table of contents names the section that is read: the last whose heading has passed the top of the window.
+const links = [...document.querySelectorAll("nav a")];
+const heads = links.map(link => document.getElementById(link.hash.slice(1)));
+const nameSection = () => {
+  const end = innerHeight + scrollY >= root.scrollHeight - 2;
+  const passed = heads.filter(head => head.getBoundingClientRect().top < innerHeight / 3).length;
+  const current = links[end ? links.length - 1 : Math.max(passed - 1, 0)];
+  if (!current || current.getAttribute("aria-current")) return;
+  links.forEach(link => link.removeAttribute("aria-current"));
+  current.setAttribute("aria-current", "true");
+  const strip = current.closest("ul");
+  strip.scrollLeft = current.offsetLeft - strip.offsetLeft - (strip.clientWidth - current.offsetWidth) / 2;
+};
+addEventListener("scroll", nameSection, { passive: true });
+nameSection();
 let opened = [];
 addEventListener("beforeprint", () => {
   opened = [...document.querySelectorAll("details:not([open])")];

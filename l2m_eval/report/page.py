@@ -14,6 +14,7 @@ from importlib.resources import files
 from markupsafe import Markup
 
 from l2m_eval.report.contents import Report
+from l2m_eval.report.figures.style import large_number, minus_signs
 
 
 def render_page(report: Report) -> str:
@@ -35,9 +36,11 @@ def render_page(report: Report) -> str:
 def kept_together(sentence: str) -> str:
     """A sentence whose quantities are not torn apart at the end of a line: ``L = 4``, ``3 ± 1``, ``95 %``.
 
-    Minus signs are such, not hyphens, at which a line may end.
+    Numbers such as 6.9e+20 are written as powers of ten.
     """
-    sentence = re.sub(r"(?<![\w−-])-(?=\d)", "−", sentence.replace("γ - β", "γ − β"))
+    sentence = re.sub(r"\b\d\.\de\+\d+", lambda found: large_number(float(found[0])), sentence)
     return re.sub(
-        r"(?<=[\w)]) (?=[=±%−])|(?<=[=±−]) (?=\S)|(?<=\d) (?=nats\b|tokens\b)", "\N{NO-BREAK SPACE}", sentence
+        r"(?<=[\w)]) (?=[=±%−])|(?<=[=±−]) (?=\S)|(?<=\d) (?=nats\b|tokens\b)",
+        "\N{NO-BREAK SPACE}",
+        minus_signs(sentence),
     )

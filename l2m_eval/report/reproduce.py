@@ -8,16 +8,11 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-from l2m_eval import settings as settings_module
-from l2m_eval.results import Results
+from l2m_eval.results.run import Results
+from l2m_eval.settings import DEFAULT_LENGTHS, DEFAULT_SEED
 
-_CLASSES = {
-    "bipartite": ("BipartiteSettings",),
-    "condition": ("ConditionSettings", "BipartiteSettings"),
-    "two_point": ("TwoPointSettings", "GeneratedSettings"),
-    "position_nll": ("PositionSettings",),
-}
-_DEFAULT_SEED = 1234
+# What results were measured with that are older than a setting whose default is something else.
+_BEFORE = {"blocks": 1}
 
 
 def reproducing_command(results: Results) -> str:
@@ -42,38 +37,30 @@ def reproducing_command(results: Results) -> str:
 
 
 def changed_settings(results: Results) -> dict[str, Any]:
-    """The task's settings that are not the defaults of their class, as ``--metadata`` takes them."""
-    defaults = _defaults(results)
+    """The settings used that are not the defaults of their task, and the corpus, as ``--metadata`` takes them."""
+    defaults = {f.name: f.default for f in fields(results.task_kind.settings) if f.default is not MISSING}
+    chosen = results.block.get("set_by_the_run") or ()
     changed: dict[str, Any] = {}
     for key, value in results.settings.items():
+        if key in chosen:
+            continue
         if key == "process_settings":
             pairs = value.items() if isinstance(value, Mapping) else value or ()
             changed.update({str(name): setting for name, setting in pairs})
         elif key == "seed":
-            if value not in (None, _DEFAULT_SEED):
+            if value not in (None, DEFAULT_SEED):
                 changed[key] = value
+        elif key == "corpus":  # a task's YAML has one of its own
+            changed[key] = value[0] if isinstance(value, list) and len(value) == 1 else value
         elif value is not None and key in defaults and _plain(value) != _plain(defaults[key]):
             changed[key] = value
-    corpus = changed.get("corpus")
-    if isinstance(corpus, list) and len(corpus) == 1:
-        changed["corpus"] = corpus[0]
-    if list(changed.get("lengths") or ()) == list(settings_module.DEFAULT_LENGTHS):
+    if not results.settings.get("results"):
+        changed |= {
+            key: value for key, value in _BEFORE.items() if key in defaults and key not in results.settings
+        }
+    if list(changed.get("lengths") or ()) == list(DEFAULT_LENGTHS):
         del changed["lengths"]
-    if _plain(results.settings.get("corpus")) == ["process"]:
-        changed.pop("corpus", None)  # the task's own
     return changed
-
-
-def _defaults(results: Results) -> dict[str, Any]:
-    """Defaults of the settings class that has the most of the settings used."""
-    best: dict[str, Any] = {}
-    for name in _CLASSES.get(results.kind, ()):
-        found = getattr(settings_module, name, None)
-        if found is not None:
-            defaults = {f.name: f.default for f in fields(found) if f.default is not MISSING}
-            if len(defaults.keys() & results.settings.keys()) > len(best.keys() & results.settings.keys()):
-                best = defaults
-    return best
 
 
 def _plain(value: Any) -> Any:

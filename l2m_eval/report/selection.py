@@ -1,4 +1,4 @@
-"""Which results are shown, under which label, and which of them together.
+"""Selects which results are shown, their labels, and which of them share a figure.
 
 Curves are overlaid when they mean the same: one corpus, one estimator, one ratio, one correction, and lengths in
 a unit that is the same for all. What differs otherwise (documents, seed) is said beside the figure.
@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
-from l2m_eval.report.figures import known_to_differ, same_documents
-from l2m_eval.report.shown import Shown, unique_labels
-from l2m_eval.results import Results
-from l2m_eval.saved_curves import SavedBipartiteCurve, SavedPositionCurve, SavedTwoPointCurve
+from l2m_eval.measurements.context_use import ContextUse
+from l2m_eval.measurements.curves import BipartiteCurve, FittedPositionCurve, FittedTwoPointCurve
+from l2m_eval.measurements.kl import KLCurve
+from l2m_eval.measurements.smaller_state import StateCurve
+from l2m_eval.report.figures.curves import has_bytes, known_to_differ
+from l2m_eval.report.labelled import Shown, unique_labels
+from l2m_eval.results.comparable import corpus_in_words, same_documents
+from l2m_eval.results.run import Results
 
 T = TypeVar("T")
 _SOURCE_SETTINGS = ("corpus", "column", "subset", "split", "process", "process_settings")
@@ -50,6 +54,7 @@ class Group(Generic[T]):
         curves: At least one.
         unit: ``tokens``, or ``bytes`` where the tokenizers differ.
         notices: What a reader must know of the overlay.
+        told: What tells it from other groups of its corpus, as the end of a title.
     """
 
     name: str
@@ -57,6 +62,12 @@ class Group(Generic[T]):
     curves: tuple[Shown[T], ...]
     unit: str = "tokens"
     notices: tuple[str, ...] = field(default=())
+    told: str = ""
+
+    @property
+    def where(self) -> str:
+        """The corpus, and what tells the group from others of it: no two figures of one kind have one title."""
+        return self.corpus + self.told
 
 
 def select(results: Sequence[Results], *, every: bool = False) -> Selection:
@@ -85,7 +96,7 @@ def select(results: Sequence[Results], *, every: bool = False) -> Selection:
     return Selection(tuple(kept), tuple(left_out), labels, numbers)
 
 
-def bipartite_groups(selection: Selection) -> list[Group[SavedBipartiteCurve]]:
+def bipartite_groups(selection: Selection) -> list[Group[BipartiteCurve]]:
     """Groups of bipartite curves; curves whose tokenizers differ share a figure in bytes, or none."""
     groups = []
     for corpus, members in _by_corpus(selection, lambda r: bool(r.bipartite)):
@@ -99,11 +110,13 @@ def bipartite_groups(selection: Selection) -> list[Group[SavedBipartiteCurve]]:
                     lambda r, name=name: next((c for c in r.bipartite if c.name == name), None),  # type: ignore[misc]
                 )
                 marked = f"-{correction}" if len(corrections) > 1 else ""
-                groups += _by_tokenizer(f"bipartite-{name}{marked}", corpus, shown)
+                found = _by_tokenizer(f"bipartite-{name}{marked}", corpus, shown)
+                told = f", correction {correction}" if marked else ""
+                groups += [replace(group, told=told + group.told) for group in found]
     return _named_apart(groups)
 
 
-def two_point_groups(selection: Selection) -> list[Group[SavedTwoPointCurve]]:
+def two_point_groups(selection: Selection) -> list[Group[FittedTwoPointCurve]]:
     """Groups of two-point curves."""
     groups = []
     for corpus, members in _by_corpus(selection, lambda r: bool(r.two_point)):
@@ -118,7 +131,7 @@ def two_point_groups(selection: Selection) -> list[Group[SavedTwoPointCurve]]:
     return _named_apart(groups)
 
 
-def position_groups(selection: Selection) -> list[Group[SavedPositionCurve]]:
+def position_groups(selection: Selection) -> list[Group[FittedPositionCurve]]:
     """Groups of curves of loss by position; in bytes where the same documents have different numbers of bytes."""
     groups = []
     for corpus, members in _by_corpus(selection, lambda r: r.position is not None):
@@ -135,19 +148,28 @@ def position_groups(selection: Selection) -> list[Group[SavedPositionCurve]]:
     return _named_apart(groups)
 
 
-def corpus_in_words(results: Results) -> str:
-    """What was measured on: a process with its settings, a corpus by name, files without the folders above them."""
-    settings = results.settings
-    corpus = settings.get("corpus") or ()
-    parts = [corpus] if isinstance(corpus, str) else [str(part) for part in corpus]
-    if parts == ["process"]:
-        given = settings.get("process_settings") or ()
-        pairs = given.items() if isinstance(given, Mapping) else (pair for pair in given if len(pair) == 2)
-        told = ", ".join(f"{key}={value}" for key, value in pairs)
-        return f"process {settings.get('process', '?')}" + (f" ({told})" if told else "")
-    short = ["/".join(part.replace("\\", "/").rstrip("/").split("/")[-2:]) for part in parts]
-    named = ", ".join(short[:3]) + (f" and {len(short) - 3} more" if len(short) > 3 else "")
-    return named or "?"
+def context_use_groups(selection: Selection) -> list[Group[ContextUse]]:
+    """Groups of measurements of context use, by corpus."""
+    return _of_one_corpus(selection, "context-use", lambda r: r.context_use)
+
+
+def kl_groups(selection: Selection) -> list[Group[KLCurve]]:
+    """Groups of divergences from a process, by corpus."""
+    return _of_one_corpus(selection, "kl", lambda r: r.kl)
+
+
+def state_groups(selection: Selection) -> list[Group[StateCurve]]:
+    """Groups of measurements of smaller states, by corpus."""
+    return _of_one_corpus(selection, "smaller-state", lambda r: r.state)
+
+
+def _of_one_corpus(selection: Selection, name: str, curve: Callable[[Results], T | None]) -> list[Group[T]]:
+    """Groups of results that have this curve, by corpus; lengths in tokens."""
+    groups = []
+    for corpus, members in _by_corpus(selection, lambda r: curve(r) is not None):
+        shown = _shown(selection, members, curve)
+        groups.append(Group(name, corpus, tuple(shown), "tokens", _told(shown)))
+    return _named_apart(groups)
 
 
 def slug(text: str) -> str:
@@ -200,9 +222,9 @@ def _shown(
 
 
 def _by_tokenizer(
-    name: str, corpus: str, shown: Sequence[Shown[SavedBipartiteCurve]]
-) -> list[Group[SavedBipartiteCurve]]:
-    classes: list[list[Shown[SavedBipartiteCurve]]] = []
+    name: str, corpus: str, shown: Sequence[Shown[BipartiteCurve]]
+) -> list[Group[BipartiteCurve]]:
+    classes: list[list[Shown[BipartiteCurve]]] = []
     for s in shown:
         for members in classes:
             if not known_to_differ(members[0], s):
@@ -211,23 +233,24 @@ def _by_tokenizer(
         else:
             classes.append([s])
     groups = []
-    if len(classes) > 1:
-        groups.append(
-            Group(
-                f"{name}-bytes",
-                corpus,
-                tuple(shown),
-                "bytes",
-                ("The models have different tokenizers; lengths are given in bytes of text.", *_told(shown)),
-            )
+    without = [s.label for s in shown if not has_bytes(s)]
+    apart: tuple[str, ...] = ()
+    if len(classes) > 1 and without:
+        apart = (
+            f"The models have different tokenizers and share no figure, since the results of {', '.join(without)} do "
+            "not say how many bytes their lengths cover.",
         )
+    elif len(classes) > 1:
+        notices = ("The models have different tokenizers; lengths are given in bytes of text.", *_told(shown))
+        groups.append(Group(f"{name}-bytes", corpus, tuple(shown), "bytes", notices, ", by bytes"))
     for number, members in enumerate(classes, 1):
         marked = f"-tokenizer-{number}" if len(classes) > 1 else ""
-        groups.append(Group(name + marked, corpus, tuple(members), "tokens", _told(members)))
+        told = f", tokenizer of {members[0].label}" if marked else ""
+        groups.append(Group(name + marked, corpus, tuple(members), "tokens", (*apart, *_told(members)), told))
     return groups
 
 
-def _position_bytes_differ(first: Shown[SavedPositionCurve], second: Shown[SavedPositionCurve]) -> bool:
+def _position_bytes_differ(first: Shown[FittedPositionCurve], second: Shown[FittedPositionCurve]) -> bool:
     import numpy as np
 
     ours, theirs = first.curve.byte_position, second.curve.byte_position
@@ -252,13 +275,17 @@ def _told(shown: Sequence[Shown[Any]]) -> tuple[str, ...]:
 
 
 def _named_apart(groups: list[Group[T]]) -> list[Group[T]]:
-    """Groups whose names are file names that differ."""
+    """Groups whose names are file names that differ; those of different documents under one name are numbered."""
     seen: dict[str, int] = {}
+    titles: dict[tuple[str, str], int] = {}
     out = []
     for group in groups:
         name = slug(group.name)
         seen[name] = seen.get(name, 0) + 1
+        title = (name, group.where)
+        titles[title] = titles.get(title, 0) + 1
+        told = group.told + (f" (documents no. {titles[title]})" if titles[title] > 1 else "")
         if seen[name] > 1:
             name = f"{name}-{seen[name]}"
-        out.append(Group(name, group.corpus, group.curves, group.unit, group.notices))
+        out.append(replace(group, name=name, told=told))
     return out

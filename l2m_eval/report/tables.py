@@ -6,8 +6,13 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from l2m_eval.results.headline import Quantity
+    from l2m_eval.statistics.estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -21,10 +26,19 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell says, and the value behind it where that is a number (NaN where it is not known)."""
+    """What a cell says.
+
+    Attributes:
+        text: As it is shown.
+        value: The number behind it where there is one; NaN where it is not known.
+        link: Where it leads.
+        mark: Class of its look on the page: the status of a verdict.
+    """
 
     text: str
     value: float | None = None
+    link: str = ""
+    mark: str = ""
 
     @property
     def sorting(self) -> str:
@@ -71,6 +85,24 @@ class Table:
         return f"{escape_markdown(self.caption)}\n\n" + "\n".join(lines) + "\n"
 
 
+def lean(
+    columns: Sequence[Column], rows: Sequence[tuple[Cell, ...]], constant: Sequence[str] = ("corpus",)
+) -> tuple[Column, ...]:
+    """Columns of which the page leaves out those that tell nothing; files keep all of them.
+
+    Args:
+        columns: Of a table.
+        rows: Of the same table.
+        constant: Headings that are left out where they say the same in every row.
+    """
+    shown = []
+    for i, column in enumerate(columns):
+        told = {row[i].text for row in rows}
+        empty = told <= {"–", ""} or (column.heading in constant and len(told) < 2)
+        shown.append(replace(column, shown=column.shown and not empty))
+    return tuple(shown)
+
+
 def text(value: object) -> Cell:
     """A cell of words."""
     return Cell(" ".join(str(value).split()))
@@ -91,6 +123,53 @@ def with_error(value: float | None, error: float | None) -> str:
         return f"{value:.4g}"
     digits = max(0, 1 - math.floor(math.log10(float(f"{error:.1e}"))))  # 0.0996 rounds to 0.10
     return f"{value:,.{digits}f} ± {error:.{digits}f}"
+
+
+def estimate_cells(estimate: Estimate) -> tuple[Cell, Cell, Cell, Cell, Cell]:
+    """Value with its error, 95 % interval; for files alone the error and the two ends. See `estimate_columns`."""
+    low, high = estimate.interval
+    return (
+        number(estimate.value, with_error(estimate.value, estimate.standard_error)),
+        text(shown_interval(estimate)),
+        number(estimate.standard_error),
+        number(low),
+        number(high),
+    )
+
+
+def estimate_columns(heading: str, *, interval: bool = True) -> tuple[Column, Column, Column, Column, Column]:
+    """The columns of `estimate_cells`; the page has the interval where `interval` is set."""
+    name = heading.partition(" (")[0]
+    return (
+        Column(heading, number=True),
+        Column(f"{name} (95 %)", shown=interval),
+        Column(f"error of {name}", number=True, shown=False),
+        Column(f"{name} from", number=True, shown=False),
+        Column(f"{name} to", number=True, shown=False),
+    )
+
+
+def shown_value(quantity: Quantity) -> str:
+    """A headline number as tables give it: ``15.9 ± 1.4``, whole tokens, ``at least 2,048``."""
+    estimate = quantity.estimate
+    if not math.isfinite(estimate.value):
+        return "–"
+    if quantity.unit != "tokens":
+        return with_error(estimate.value, estimate.standard_error)
+    if quantity.settings.get("growth_shown") is False:
+        return "no growth shown"
+    bound = "at least " if quantity.at_least else ""
+    error = f" ± {estimate.standard_error:,.0f}" if estimate.standard_error > 0 else ""
+    return f"{bound}{estimate.value:,.0f}{error}"
+
+
+def shown_interval(estimate: Estimate) -> str:
+    """``0.25 to 0.33``; one end where the other is unbounded, a dash where nothing is known."""
+    low, high = (f"{end:.3g}" if abs(end) < 1000 else f"{end:,.0f}" for end in estimate.interval)
+    known = [math.isfinite(end) for end in estimate.interval]
+    if all(known):
+        return "–" if low == high else f"{low} to {high}"
+    return f"from {low}" if known[0] else f"up to {high}" if known[1] else "–"
 
 
 def escape_markdown(value: str) -> str:

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from l2m_eval.errors import L2MError
-from l2m_eval.scoring.base import Scored
-from l2m_eval.windows import Window
+from l2m_eval.scoring.rotary import fixed_up_to
+from l2m_eval.scoring.scorer import Scored
+from l2m_eval.scoring.windows import Window
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class FinishedWindows:
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             aside = _set_aside(path)
             logger.warning(
-                "l2m-eval: use_cache: %s is damaged (%s); it is kept as %s and a new one begun",
+                "l2m-eval: use_cache: %s is damaged (%s); it is kept as %s and a new one is begun",
                 path.name,
                 error,
                 aside.name,
@@ -111,7 +112,7 @@ class FinishedWindows:
         except sqlite3.DatabaseError as error:
             self._full = True
             logger.warning(
-                "l2m-eval: use_cache: %s cannot be written (%s); the run goes on, but nothing more is kept of it",
+                "l2m-eval: use_cache: %s cannot be written (%s); the run continues, but nothing more is stored",
                 self.path.name,
                 error,
             )
@@ -178,6 +179,8 @@ def _window_key(window: Window) -> str:
     for array in (window.context, window.target, np.asarray(window.cuts)):
         data = np.asarray(array, np.int64).tobytes()
         hasher.update(len(data).to_bytes(8, "little") + data)
+    if window.state:
+        hasher.update(window.state.encode())
     return hasher.hexdigest()
 
 
@@ -214,6 +217,8 @@ def model_fingerprint(lm: Any) -> tuple[str, str]:
         }
         hasher.update(json.dumps(config, sort_keys=True, default=str).encode())
         hasher.update(f"{attention} {precision} {lm.device.type}".encode())
+        if fixed_up_to(lm) is not None:  # until 0.1 such windows were not read at their own length
+            hasher.update(b"frequencies of a window's own length")
         for key, parameter in model.named_parameters():
             hasher.update(f"{key} {tuple(parameter.shape)} {parameter.dtype}".encode())
             if parameter.device.type != "meta":  # weights kept on disk are not read for this

@@ -1,29 +1,38 @@
-"""Per-token log-probabilities of Hugging Face models: never the full logits, no beginning read twice.
+"""Per-token log-probabilities of Hugging Face models: never the full logits; shared prefixes are computed once.
 
 The body (everything below the head) runs once over a batch; the model's own forward is then called on chunks
 of positions with its body replaced by the stored hidden states, so that soft-capping, logit scaling and
-whatever else a head does stay the model's own. Windows that begin as another one does are read behind a copy
-of its attention cache. Both ways are compared once per model with the plain forward; where they differ, or
-the model does not allow them, the plain way is used.
+whatever else a head does stay the model's own. Windows that share a prefix with another window are read after a
+copy of its attention cache. Both are compared with the plain forward pass once per model; where they differ, or
+the model does not allow them, the plain forward pass is used.
 """
 
 from __future__ import annotations
 
 import copy
-import inspect
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from l2m_eval.errors import L2MError
-from l2m_eval.scoring.base import Advance, Scored, sums_between_cuts
+from l2m_eval.errors import L2MError, cause
+from l2m_eval.scoring.body_and_head import (
+    body_of,
+    causal_model,
+    check_shape,
+    head_alone,
+    head_size,
+    state_argument,
+)
 from l2m_eval.scoring.finished import FinishedWindows
+from l2m_eval.scoring.limits import known_tokens
 from l2m_eval.scoring.memory import TokenBudget, is_out_of_memory
-from l2m_eval.windows import Tree, Window, share_beginnings
+from l2m_eval.scoring.rotary import RotaryFrequencies
+from l2m_eval.scoring.scorer import Advance, Scored, sums_between_cuts
+from l2m_eval.scoring.through_states import ThroughStates
+from l2m_eval.scoring.windows import Tree, Window, reading_order
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +48,19 @@ SHARED_TOKENS = 64
 class HuggingFaceScorer:
     """Scores windows with a causal model of the harness' ``hf`` backend."""
 
+    most_pieces: int | None = None
+    asks_first = True
+    changes_states = True
+
     def __init__(self, lm: Any):
         self._lm = lm
-        self._model = _causal_model(lm)
+        self._model = causal_model(lm)
+        self._frequencies = RotaryFrequencies(self._model)
+        self._vocabulary = known_tokens(lm) or 1
         self._chunked = self._head_can_be_chunked()
-        self._shares_beginnings: bool | None = None  # found out when it is first of use
+        self._shares_prefixes: bool | None = None  # found out when it is first of use
+        self._through_states = ThroughStates(self)
+        self.token_by_token = False  # whether the model goes on from a state by one token at a time only
         self._budget: TokenBudget | None = None
 
     @staticmethod
@@ -100,27 +117,33 @@ class HuggingFaceScorer:
         return self._budget
 
     def _trees(self, windows: Sequence[Window]) -> list[Tree]:
-        trees = share_beginnings(windows, SHARED_TOKENS)
-        if any(tree.branches for tree in trees):
-            if self._shares_beginnings is None:
-                self._shares_beginnings = self._beginnings_can_be_shared()
-            if not self._shares_beginnings:
-                return [Tree(window) for window in windows]
-        return trees
+        limit = self._frequencies.fixed_up_to
+        through = [window for window in windows if window.state]
+        if through:
+            self._through_states.check(through, limit)
+        return reading_order(windows, limit, SHARED_TOKENS, self._can_share_prefixes)
+
+    def _can_share_prefixes(self) -> bool:
+        if self._shares_prefixes is None:
+            self._shares_prefixes = self._prefixes_can_be_shared()
+        return self._shares_prefixes
 
     @torch.no_grad()
     def _score(self, trees: Sequence[Tree]) -> list[tuple[Window, Scored]]:
         """Read trees of one shape side by side."""
+        if trees[0].through_states:
+            return self._through_states.score(trees)
         branches = list(zip(*(tree.branches for tree in trees), strict=True))
-        answers, state = self._read([tree.trunk for tree in trees], keep_state=bool(branches))
+        answers, state = self.read([tree.trunk for tree in trees], keep_state=bool(branches))
         for windows in branches:
-            answers += self._read(windows, state, len(windows[0].context) - 1)[0]
+            known = len(windows[0].context) - 1
+            answers += self.read(windows, _first_tokens(state, known), known)[0]
         return answers
 
-    def _read(
+    def read(
         self, windows: Sequence[Window], state: Any = None, known: int = 0, keep_state: bool = False
     ) -> tuple[list[tuple[Window, Scored]], Any]:
-        """Score windows, longest first, of whose tokens the first `known` are in `state` already."""
+        """Score windows, longest first, of whose tokens the first `known` are in `state` already, and no more."""
         width = len(windows[0]) - 1 - known  # the last target token is predicted, not read
         ids = torch.zeros((len(windows), width), dtype=torch.long)  # (B, T), padded on the right
         rows, positions, targets = [], [], []
@@ -135,7 +158,7 @@ class HuggingFaceScorer:
             torch.cat(rows),
             torch.cat(positions),
             torch.cat(targets),
-            None if state is None else _first_tokens(state, known),
+            state,
             keep_state,
         )
         answers, start = [], 0
@@ -156,31 +179,81 @@ class HuggingFaceScorer:
     ) -> tuple[np.ndarray, Any]:
         """log q(target | ids up to position) for P places in a batch (B, T): shape (P,), float32; and the state."""
         ids = ids.to(self._lm.device)
+        self._frequencies.reset()
         if not self._chunked:
             logits = self._lm._model_call(ids)  # (B, T, V)
-            _check_shape(self._model, "logits", logits, ids.shape)
+            check_shape(self._model, "logits", logits, ids.shape)
             place = (rows.to(logits.device), positions.to(logits.device))
             return _gathered(logits[place], targets).cpu().numpy(), None
-        body = _body(self._model)
-        past = {} if state is None else {_state_argument(body): state}
-        with self._autocast():
-            output = body(input_ids=ids, use_cache=keep_state or state is not None, **past)
+        output, kept = self.run_body(ids, state, keep_state)
         hidden = output.last_hidden_state  # (B, T, H)
-        _check_shape(self._model, "hidden states", hidden, ids.shape)
-        kept = output[_state_argument(body)] if keep_state else None
+        check_shape(self._model, "hidden states", hidden, ids.shape)
         selected = hidden[rows.to(hidden.device), positions.to(hidden.device)]  # (P, H)
         kind = type(output)
-        del hidden, output, past, state
-        vocabulary = _vocabulary_size(self._model)
-        step = max(1, LOGITS_BYTES // (4 * vocabulary))
+        del hidden, output, state
+        step = max(1, LOGITS_BYTES // (4 * self._vocabulary))
         if selected.device.type == "cpu":
             step = min(step, CPU_POSITIONS)
         pieces = []
-        with self._autocast(), _head_alone(self._model, kind) as head:
+        with self._autocast(), head_alone(self._model, kind) as head:
             for low in range(0, len(selected), step):
                 logits = head(selected[None, low : low + step])[0]  # (p, V)
                 pieces.append(_gathered(logits, targets[low : low + step]))
         return torch.cat(pieces).cpu().numpy(), kept
+
+    def run_body(
+        self, ids: torch.Tensor, state: Any = None, keep_state: bool = False, mask: torch.Tensor | None = None
+    ) -> tuple[Any, Any]:
+        """What the body gives for tokens (B, T) behind a state, and its state then.
+
+        `mask` (B, tokens in the state + T) is False for tokens that are not to be seen.
+        """
+        if state is not None and self.token_by_token and ids.shape[1] > 1:
+            return self._run_body_by_token(ids, state, mask)
+        body = body_of(self._model)
+        past = {} if state is None else {state_argument(body): state}
+        if mask is not None:
+            past["attention_mask"] = mask.to(self._lm.device)
+        with self._autocast():
+            output = body(
+                input_ids=ids.to(self._lm.device), use_cache=keep_state or state is not None, **past
+            )
+        return output, output[state_argument(body)] if keep_state else None
+
+    def _run_body_by_token(self, ids: torch.Tensor, state: Any, mask: torch.Tensor | None) -> tuple[Any, Any]:
+        hidden, unread = [], ids.shape[1]
+        for tokens in ids.split(1, dim=1):  # (B, 1)
+            unread -= 1
+            seen = None if mask is None else mask[:, : mask.shape[1] - unread]
+            output, state = self.run_body(tokens, state, keep_state=True, mask=seen)
+            hidden.append(output.last_hidden_state)
+        output.last_hidden_state = torch.cat(hidden, dim=1)
+        return output, state
+
+    @property
+    def separable(self) -> bool:
+        """Whether the body can be run without the head, and its state be kept."""
+        return self._chunked
+
+    @property
+    def some_tokens(self) -> int:
+        """Numbers below this are tokens that the model reads and predicts."""
+        return min(self._vocabulary, head_size(self._model) or self._vocabulary)
+
+    @property
+    def model(self) -> Any:
+        """The causal model itself, below the wrappers of adapters."""
+        return self._model
+
+    @property
+    def model_name(self) -> str:
+        return type(self._model).__name__
+
+    @property
+    def biased_by_distance(self) -> bool:
+        """Whether attention depends on distances that are counted in the entries of a cache (ALiBi)."""
+        config = self._model.config
+        return config.model_type in ("bloom", "mpt") or getattr(config, "alibi", False) is True
 
     def _autocast(self) -> Any:
         dtype = getattr(self._lm, "mixed_precision_dtype", None)
@@ -188,7 +261,7 @@ class HuggingFaceScorer:
 
     def _head_can_be_chunked(self) -> bool:
         """Compare the chunked head with the plain forward on a few tokens."""
-        vocabulary = min(_vocabulary_size(self._model), _head_size(self._model))
+        vocabulary = self.some_tokens
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(0, vocabulary, (2, 9), generator=generator)
         rows = torch.arange(2).repeat_interleave(8)
@@ -201,25 +274,26 @@ class HuggingFaceScorer:
                 self._chunked = True
                 chunked, _ = self._token_log_probs(ids[:, :-1], rows, positions, targets)
             except Exception as error:  # whatever a model without a separable body does
-                reason = f"{type(error).__name__}: {error}".split("\n")[0]
+                reason = f"{type(error).__name__}: {cause(error)}"
             else:
                 difference = float(np.max(np.abs(chunked - plain), initial=0.0))
-                if difference <= self._rounding() or not np.isfinite(plain).all():
+                if difference <= self.rounding or not np.isfinite(plain).all():
                     return True
                 reason = f"log-probabilities differ by {difference:.2g}"
         logger.warning(
-            "l2m-eval: %s: the head cannot be run apart from the body (%s); whole logits are held in memory",
+            "l2m-eval: %s: the head cannot be run apart from the body (%s); the full logits are held in memory",
             type(self._model).__name__,
             reason,
         )
         return False
 
-    def _beginnings_can_be_shared(self) -> bool:
+    def _prefixes_can_be_shared(self) -> bool:
         """Compare a window read behind the state of another with the same window read whole."""
-        if not self._chunked or _positions_depend_on_length(self._model.config):
+        limit = self._frequencies.fixed_up_to
+        if not self._chunked or (limit is not None and limit < 24):  # as long as the check below
             return False
         generator = np.random.default_rng(0)
-        vocabulary = min(_vocabulary_size(self._model), _head_size(self._model))
+        vocabulary = self.some_tokens
         trunk, other = generator.integers(0, vocabulary, (2, 24))
         branch = Window(trunk[:9], other[:8], tuple(range(1, 9)), "check")
         try:
@@ -227,12 +301,13 @@ class HuggingFaceScorer:
             _, (_, shared) = self._score([Tree(trunk_window, (branch,))])
             [(_, whole)] = self._score([Tree(branch)])
         except Exception as error:  # whatever a model without such a cache does
-            logger.info("l2m-eval: no state of a beginning is shared: %s", error)
+            logger.info("l2m-eval: shared prefixes are not computed once: %s", error)
             return False
-        return bool(np.max(np.abs(shared.sums - whole.sums)) <= self._rounding())
+        return bool(np.max(np.abs(shared.sums - whole.sums)) <= self.rounding)
 
-    def _rounding(self) -> float:
-        """By how much equal arithmetic in another order may differ: float32 agrees to 1e-5, half precision less."""
+    @property
+    def rounding(self) -> float:
+        """The difference that another order of arithmetic may make: float32 agrees to 1e-5, half precision less."""
         half = next(self._model.parameters()).dtype in (torch.float16, torch.bfloat16)
         return 0.05 if half or self._lm.mixed_precision_dtype else 1e-4
 
@@ -255,7 +330,7 @@ def _first_tokens(state: Any, count: int) -> Any:
     """An attention cache as it was after its first `count` tokens; nothing is copied, the cache stays as it is.
 
     Raises:
-        TypeError: a layer that does not keep all tokens, from which no earlier state can be had.
+        TypeError: a layer that does not keep all tokens, from which no earlier state can be recovered.
     """
     from transformers.cache_utils import DynamicLayer
 
@@ -266,17 +341,6 @@ def _first_tokens(state: Any, count: int) -> Any:
             raise TypeError(f"{type(layer).__name__} does not keep all tokens")
         layer.keys, layer.values = layer.keys[..., :count, :], layer.values[..., :count, :]
     return earlier
-
-
-def _state_argument(body: Any) -> str:
-    """What transformers calls the cache: `past_key_values` until 5.23."""
-    return "cache" if "cache" in inspect.signature(body.forward).parameters else "past_key_values"
-
-
-def _positions_depend_on_length(config: Any) -> bool:
-    """Whether the rotary frequencies follow the length of the input, so that a beginning has no state of its own."""
-    parameters = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    return any(kind in str(parameters) for kind in ("dynamic", "longrope"))
 
 
 def _gathered(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -290,73 +354,7 @@ def _gathered(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
             f"model: it predicts {logits.shape[-1]} tokens, the text has token id {int(targets.max())}; use the "
             "tokenizer it was trained with"
         )
-    # One fused pass: faster than log-sum-exp beside a gather, and as fast as a compiled kernel.
-    return -torch.nn.functional.cross_entropy(logits.float(), targets.to(logits.device), reduction="none")
-
-
-def _causal_model(lm: Any) -> Any:
-    model = lm.model
-    # Adapters of PEFT sit inside the layers, so the model below its wrapper already has them.
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def _body(model: Any) -> Any:
-    return getattr(model, _body_name(model))
-
-
-def _body_name(model: Any) -> str:
-    # Gemma 3 in transformers 4 has a prefix that it does not use.
-    for name in (model.base_model_prefix, "model"):
-        if getattr(model, name, None) not in (None, model):
-            return str(name)
-    raise TypeError("no body module")
-
-
-def _vocabulary_size(model: Any) -> int:
-    return int(model.get_input_embeddings().num_embeddings)
-
-
-def _head_size(model: Any) -> int:
-    """Tokens that the head predicts; that of the embeddings where it does not say."""
-    weight = getattr(model.get_output_embeddings(), "weight", None)
-    return int(weight.shape[0]) if weight is not None else _vocabulary_size(model)
-
-
-def _check_shape(model: Any, what: str, answer: torch.Tensor, wanted: torch.Size) -> None:
-    """Raise `L2MError` where a model does not answer with one vector for each token it was given."""
-    if answer.ndim != 3 or answer.shape[:2] != wanted:
-        raise L2MError(
-            f"model: {type(model).__name__} answered {tuple(wanted)} tokens with {what} of shape "
-            f"{tuple(answer.shape)}; a causal model gives one vector for each token"
-        )
-
-
-class _StoredBody(torch.nn.Module):
-    """Stands where the body was and returns hidden states computed before, in the body's own kind of output."""
-
-    def __init__(self, kind: Any) -> None:
-        super().__init__()
-        self._kind = kind
-        self.hidden: torch.Tensor | None = None
-
-    def forward(self, *_args: Any, **_kwargs: Any) -> Any:
-        return self._kind(last_hidden_state=self.hidden)
-
-
-@contextmanager
-def _head_alone(model: Any, kind: Any) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
-    """The model's own forward as a function of hidden states, (1, p, H) -> (1, p, V); the body is put back after."""
-    name, body = _body_name(model), _body(model)
-    stored = _StoredBody(kind)
-
-    def head(hidden: torch.Tensor) -> torch.Tensor:
-        stored.hidden = hidden
-        ids = torch.zeros(hidden.shape[:2], dtype=torch.long, device=hidden.device)
-        logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
-        return logits
-
-    model._modules[name] = stored
-    try:
-        yield head
-    finally:
-        model._modules[name] = body
+    # Not `cross_entropy`, which on a CPU adds one number after another: its error grows with the vocabulary, in one
+    # direction, to 1e-5 nats a token at 262,144 tokens; this one's stays below 1e-7 on average (docs/backends.md).
+    logits = logits.float()
+    return logits.gather(-1, targets.to(logits.device)[:, None])[:, 0] - logits.logsumexp(-1)

@@ -1,4 +1,4 @@
-"""How many tokens a batch may have: as many as memory allows, found while scoring."""
+"""The token budget of a batch: as many as memory allows, found while scoring."""
 
 from __future__ import annotations
 

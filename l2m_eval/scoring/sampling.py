@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from lm_eval.api.instance import Instance
 
-from l2m_eval.corpora import Chunk
+from l2m_eval.corpus.chunks import Chunk
 from l2m_eval.errors import L2MError
-from l2m_eval.scoring.tokens import Encoder
+from l2m_eval.scoring.encoder import Encoder
 from l2m_eval.settings import GeneratedSettings
 
 if TYPE_CHECKING:
@@ -101,6 +101,9 @@ def _sampled_texts(lm: Any, requests: Sequence[SampleRequest], prefix: int) -> l
                 doc={},
                 arguments=(context, wishes),
                 idx=request.number,
+                metadata=("", request.number, 1),  # where lm-eval 0.4 reads the two below, which 0.5 asks for
+                task_name="",
+                doc_id=request.number,
             )
         )
     if "HFLM" in kinds:
@@ -161,7 +164,7 @@ def _plain_generation(lm: Any) -> Iterator[set[int]]:
     """
     from transformers import GenerationConfig
 
-    from l2m_eval.scoring.huggingface import _causal_model
+    from l2m_eval.scoring.body_and_head import causal_model
 
     own = lm.model.generation_config
     ends = own.eos_token_id
@@ -169,7 +172,7 @@ def _plain_generation(lm: Any) -> Iterator[set[int]]:
     plain = GenerationConfig(
         bos_token_id=own.bos_token_id, eos_token_id=sorted(stops) or None, pad_token_id=own.pad_token_id
     )
-    models = (lm.model, _causal_model(lm))  # an adapter's wrapper, and the model in it
+    models = (lm.model, causal_model(lm))  # an adapter's wrapper, and the model in it
     for model in models:
         model.generation_config = plain
     try:

@@ -12,15 +12,20 @@ from typing import Any
 import numpy as np
 
 from l2m_eval.errors import L2MError
-from l2m_eval.scoring.base import Advance, Scored, sums_between_cuts
-from l2m_eval.windows import Window
+from l2m_eval.scoring.plausible import log_probs_of_tokens
+from l2m_eval.scoring.scorer import Advance, InGroups, Scored, sums_between_cuts
+from l2m_eval.scoring.windows import Window
 
 # Tokens handed over at once: enough for the engine to keep its batches full. Each comes back as a dict.
 TOKENS_AT_ONCE = 2**18
+# Differences of a log-probability in half precision between batches, nats.
+ROUNDING = 0.3
 
 
-class VLLMScorer:
+class VLLMScorer(InGroups):
     """Scores windows with the harness' ``vllm`` backend."""
+
+    rounding = ROUNDING
 
     def __init__(self, lm: Any):
         self._lm = lm
@@ -30,7 +35,12 @@ class VLLMScorer:
         """Whether `lm` is the harness' VLLM, or made as it is."""
         return any(kind.__name__ == "VLLM" for kind in type(lm).__mro__) and hasattr(lm, "_model_generate")
 
-    def __call__(self, windows: Sequence[Window], advance: Advance) -> list[Scored]:
+    @property
+    def asks_first(self) -> bool:
+        """False with several engines, which every call starts anew."""
+        return bool(self._lm.data_parallel_size <= 1)
+
+    def score(self, windows: Sequence[Window], advance: Advance) -> list[Scored]:
         scored: list[Scored] = []
         while len(scored) < len(windows):
             batch = self._next_batch(windows[len(scored) :])
@@ -43,7 +53,7 @@ class VLLMScorer:
         return scored
 
     def _next_batch(self, windows: Sequence[Window]) -> Sequence[Window]:
-        if self._lm.data_parallel_size > 1:  # every call starts its engines anew
+        if not self.asks_first:
             return windows
         ends = np.cumsum([len(window) for window in windows])
         return windows[: max(1, int(np.searchsorted(ends, TOKENS_AT_ONCE, side="right")))]
@@ -64,4 +74,4 @@ def _of_target(prompt_log_probs: Any, prompt: Sequence[int], window: Window) -> 
                 f"model: vLLM gave no log-probability for token {position} of its prompt ({window.label})"
             )
         values.append(getattr(candidate, "logprob", candidate))  # a bare float in old versions
-    return np.asarray(values, float)
+    return log_probs_of_tokens(values, window.label)

@@ -1,4 +1,4 @@
-"""The harness' protocol around a measurement: what all tasks of ours have in common.
+"""The harness' protocol around a measurement: what all tasks of this package share.
 
 A task names its documents, makes one request of each, and turns the records that come back, gathered from all
 ranks, into metrics. What is measured, and how records become curves, is in `l2m_eval.measurements`.
@@ -8,31 +8,26 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-from lm_eval.api.instance import Instance
-from lm_eval.api.task import Task
-from lm_eval.config.task import TaskConfig
-from lm_eval.filters import build_filter_ensemble
 
-from l2m_eval import __version__, plugin
-from l2m_eval.corpora import Chunk, Sample, draw_sample, known_process
+from l2m_eval import __version__
+from l2m_eval.corpus.chunks import Chunk, Sample, draw_sample
+from l2m_eval.corpus.documents import hub_dataset, known_predictor, known_process
 from l2m_eval.errors import L2MError
+from l2m_eval.harness.task import HarnessTask
 from l2m_eval.processes import TokenProcess
-from l2m_eval.settings import CorpusSettings, read_settings
+from l2m_eval.settings import DEFAULT_SEED, PROCESS, CorpusSettings, read_settings, task_kind
+from l2m_eval.statistics.estimate import Estimate
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_SEED = 1234
 NAN = float("nan")
-plugin.register_request_types()
-plugin.show_errors_in_one_line()
 
 
 @dataclass(frozen=True)
@@ -41,6 +36,10 @@ class Metric:
 
     value: float
     standard_error: float | None = None
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> Metric:
+        return cls(estimate.value, estimate.standard_error)
 
 
 class Measured(float):
@@ -61,23 +60,14 @@ class Measured(float):
         return (Measured, (float(self), self.doc, self.record))
 
 
-class MeasurementTask(Task):
-    """A measurement as the harness runs it. Subclasses say what is asked of the model and what follows from it."""
-
-    VERSION = 1
-    OUTPUT_TYPE = plugin.REQUEST_TYPE
-    settings_class: ClassVar[type[CorpusSettings]]
+class MeasurementTask(HarnessTask):
+    """A measurement as the harness runs it. Subclasses define the requests and what is computed from the answers."""
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
         config = {key: value for key, value in (config or {}).items() if key != "class"}
-        self.settings: Any = read_settings(self.settings_class, config.get("metadata") or {})
-        known = {key: value for key, value in config.items() if key in TaskConfig.__dataclass_fields__}
-        # Not Task.__init__: it would take the whole configuration for the task's name and warn about it.
-        self._config = TaskConfig(**{**known, "output_type": self.OUTPUT_TYPE})
-        self._instances: list[Instance] | None = None
-        self._training_docs = self._fewshot_docs = None
-        self._filters = [build_filter_ensemble("none", [("take_first", None)])]
-        self.fewshot_rnd = None
+        self.kind = task_kind(*(base.__name__ for base in type(self).__mro__))
+        self.settings: Any = read_settings(self.kind.settings, config.get("metadata") or {})
+        super().__init__({**dataset_of(self.settings), **config})
         self._seed = DEFAULT_SEED
         self._measured: tuple[tuple[int, ...], dict[str, Metric]] | None = None
         self._results: dict[str, Any] = {}
@@ -86,18 +76,13 @@ class MeasurementTask(Task):
     # What a measurement says of itself
 
     @property
-    def task_name(self) -> str:
-        """The name under which the harness files the results; lm-eval before 0.4.12 asks the class for it."""
-        return str(self.config.task)
-
-    @property
     @abstractmethod
     def docs(self) -> list[dict[str, Any]]:
         """The documents, each with its ``index``; what the samples log shows of them."""
 
     @abstractmethod
     def request(self, doc: Mapping[str, Any], measured: set[int]) -> Any:
-        """What is asked of the model for a document, given the indices of all that are measured in this run."""
+        """The request to the model for a document, given the indices of all documents measured in this run."""
 
     @abstractmethod
     def own_terms(self, doc: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, float]:
@@ -110,9 +95,6 @@ class MeasurementTask(Task):
         """All metrics from the records of all documents, and the task's own part of the results block."""
 
     # Documents
-
-    def download(self, *_args: Any, **_kwargs: Any) -> None:
-        """Nothing to do: documents are read when they are first needed."""
 
     def set_fewshot_seed(self, seed: int | None = None) -> None:
         """The harness hands ``--seed`` to a task here; it is the sample's seed unless the task sets its own."""
@@ -129,14 +111,10 @@ class MeasurementTask(Task):
         """The known process that the documents are sampled from, where they are."""
         return known_process(self.settings)
 
-    def has_training_docs(self) -> bool:
-        return False
-
-    def has_validation_docs(self) -> bool:
-        return False
-
-    def has_test_docs(self) -> bool:
-        return True
+    @cached_property
+    def predictor(self) -> TokenProcess | None:
+        """The process whose exact curves are given beside the measured ones, with the memory of the settings."""
+        return known_predictor(self.settings)
 
     def test_docs(self) -> list[dict[str, Any]]:
         return self.docs
@@ -182,26 +160,17 @@ class MeasurementTask(Task):
                 "measure more documents"
             )
         self._instances = [
-            Instance(
-                request_type=self.OUTPUT_TYPE,
-                doc=doc,
-                arguments=(self.doc_to_text(doc), self.request(doc, measured)),
-                idx=0,
-                metadata=(self.config.task, doc_id, 1),
-            )
+            self.instance(doc, doc_id, (self.doc_to_text(doc), self.request(doc, measured)))
             for doc_id, doc in self.doc_iterator(
                 rank=rank, limit=limit, world_size=world_size, samples=samples
             )
         ]
 
-    def construct_requests(self, doc: Any, ctx: Any, **_kwargs: Any) -> list[Instance]:
-        raise NotImplementedError("requests are built in build_all_requests")
-
     # Metrics
 
-    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, Measured]:
-        """A document's own terms, and the record that the aggregation works on."""
-        record = json.loads(results[0])
+    def document_terms(self, doc: dict[str, Any], answer: str) -> dict[str, Measured]:
+        """A document's own terms, each with the record that the aggregation works on."""
+        record = json.loads(answer)
         unknown = Measured(NAN, doc, record)  # one object for all, since there may be many documents
         metrics = {}
         for name, value in self.own_terms(doc, record).items():
@@ -212,22 +181,17 @@ class MeasurementTask(Task):
         return metrics
 
     def has_standard_error(self, name: str) -> bool:
-        """Exact values and counts have none; a deviation is in units of one."""
-        return "_exact" not in name and "_deviation" not in name and name != "tokens_scored"
+        """Exact values, counts and bounds have none; a deviation is in units of one."""
+        without = ("_exact", "_deviation", "effective_context", "tokens_scored")
+        return not any(part in name for part in without)
 
-    def aggregation(self) -> dict[str, Callable[[list[Measured]], float]]:
-        return _Aggregations(self._aggregate)
-
-    def higher_is_better(self) -> dict[str, bool]:
-        return {}
-
-    def _aggregate(self, name: str, items: list[Measured]) -> float:
+    def aggregated(self, name: str, items: Sequence[Any]) -> float:
         metric = self._metrics(items)[name.removesuffix("_stderr")]
         if not name.endswith("_stderr"):
             return metric.value
         return NAN if metric.standard_error is None else metric.standard_error
 
-    def _metrics(self, items: list[Measured]) -> dict[str, Metric]:
+    def _metrics(self, items: Sequence[Measured]) -> dict[str, Metric]:
         key = tuple(item.doc["index"] for item in items)
         if self._measured is None or self._measured[0] != key:
             order = sorted(range(len(items)), key=lambda i: items[i].doc["index"])
@@ -236,11 +200,16 @@ class MeasurementTask(Task):
             metrics, block = self.measure(docs, records)
             self._measured = (key, metrics)
             self._results.clear()
-            self._results.update(block, warnings=self.warnings, versions=installed_versions())
+            self._results.update(
+                block,
+                set_by_the_run=self._set_by_the_run(block["settings"]),
+                warnings=self.warnings,
+                versions=installed_versions(),
+            )
         return self._measured[1]
 
     def warn(self, message: str) -> None:
-        """Tell the user now, and whoever reads the results later."""
+        """Warn the user now, and readers of the results later."""
         self.warnings.append(message)
         logger.warning("l2m-eval: %s", message)
 
@@ -248,17 +217,21 @@ class MeasurementTask(Task):
         """The settings as they were used, for the results."""
         return {**asdict(self.settings), "seed": self.seed}
 
-    def dump_config(self) -> dict[str, Any]:
-        """The task's configuration; once measured, with everything needed to read and repeat the numbers.
+    def _set_by_the_run(self, used: Mapping[str, Any]) -> list[str]:
+        """The settings that nobody gave, and that the run chose to fit the model or the documents.
 
-        The block is always the same object: lm-eval before 0.4.12 asks for the configuration ahead of the run
-        and writes it after it. Until then, and with ``--predict_only``, it is empty.
+        The sample is drawn before they are known, so giving them would draw another.
         """
-        config: dict[str, Any] = super().dump_config()
-        config["l2m"] = self._results
-        # The harness' logger for Weights & Biases goes through this list for every task whose samples are logged.
-        config.setdefault("metric_list", [])
-        return config
+        return sorted(
+            name
+            for name, value in asdict(self.settings).items()
+            if value is None and name != "seed" and used.get(name) is not None
+        )
+
+    @property
+    def results_block(self) -> dict[str, Any]:
+        """Everything needed to read and repeat the numbers; empty until they are measured."""
+        return self._results
 
 
 class ChunkTask(MeasurementTask):
@@ -275,17 +248,6 @@ class ChunkTask(MeasurementTask):
     def chunk(self, doc: Mapping[str, Any]) -> Chunk:
         """The chunk that a document of the harness stands for."""
         return self.sample.chunks[self.sample.measured[doc["index"]]]
-
-
-class _Aggregations(dict[str, Callable[[list[Measured]], float]]):
-    """An aggregation for every metric name: which names there are depends on the model's context."""
-
-    def __init__(self, aggregate: Callable[[str, list[Measured]], float]):
-        super().__init__()
-        self._aggregate = aggregate
-
-    def __missing__(self, name: str) -> Callable[[list[Measured]], float]:
-        return lambda items: self._aggregate(name, items)
 
 
 def chunk_docs(sample: Sample) -> list[dict[str, Any]]:
@@ -306,6 +268,25 @@ def chunk_docs(sample: Sample) -> list[dict[str, Any]]:
     return docs
 
 
+def dataset_of(settings: CorpusSettings) -> dict[str, str]:
+    """What is measured, in the fields where the harness and converters of its results look for a dataset.
+
+    For files of the user's own the path is ``text``, as for the harness' own tasks on local files: readers take a
+    path with a slash for a dataset of the hub.
+    """
+    saved = getattr(settings, "results", None)
+    if saved is not None:
+        return {"dataset_path": "results", "dataset_name": str(saved)}
+    hub = hub_dataset(settings)
+    if hub is not None:
+        named = {"dataset_path": hub.path, "dataset_name": hub.subset, "test_split": hub.split}
+        return {field: value for field, value in named.items() if value is not None}
+    if settings.corpus == (PROCESS,):
+        given = ", ".join(f"{name}={value}" for name, value in settings.process_settings)
+        return {"dataset_path": PROCESS, "dataset_name": f"{settings.process}({given})"}
+    return {"dataset_path": "text", "dataset_name": ", ".join(settings.corpus)}
+
+
 def sample_block(sample: Sample, documents: int, pairing: str) -> dict[str, Any]:
     """What the results say about which documents were measured."""
     return {
@@ -314,28 +295,15 @@ def sample_block(sample: Sample, documents: int, pairing: str) -> dict[str, Any]
         "source_documents": len({sample.chunks[i].source for i in sample.measured}),
         "source_documents_read": sample.documents_read,
         "source_documents_too_short": sample.too_short,
+        "source_documents_repeated": sample.left_out.repeated,
+        "rows_without_text": sample.left_out.without_text,
         "pairs": pairing,
     }
-
-
-def finite_or_none(value: Any) -> Any:
-    """A number, or nested lists of them, as the results carry it: null where it is not known."""
-    if isinstance(value, (list, tuple)):
-        return [finite_or_none(item) for item in value]
-    return value if math.isfinite(value) else None
 
 
 def deviation(value: float, exact: float, standard_error: float) -> float:
     """How many standard errors an estimate is away from the exact value; NaN where the error is zero or unknown."""
     return (value - exact) / standard_error if standard_error > 0 else NAN
-
-
-def rejection(p_value: float, law: str) -> str:
-    """That the documents reject a fitted law, and what the fit is worth then."""
-    return (
-        f"the documents reject {law} (goodness of fit p = {p_value:.2g}): the fit sums up this range and says "
-        "nothing of others"
-    )
 
 
 def installed_versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -9,36 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from l2m_eval.corpora import Sample, draw_sample
+from l2m_eval.condition.effective_context import EffectiveContext
+from l2m_eval.corpus.chunks import Sample, draw_sample
 from l2m_eval.errors import L2MError
-from l2m_eval.estimators.goodness import REJECTED
-from l2m_eval.measurements.bipartite import (
-    BipartiteCurve,
-    BipartiteRequest,
-    bipartite_curves,
-    curve_name,
-    document_terms,
-)
-from l2m_eval.rival_shapes import POWER_LAW
-from l2m_eval.scaling import fit_power_law
-from l2m_eval.settings import BipartiteSettings
+from l2m_eval.measurements.bipartite import BipartiteRequest, bipartite_curves, document_terms
+from l2m_eval.measurements.curves import BipartiteCurve, curve_name
+from l2m_eval.scoring.windows import Cell
+from l2m_eval.statistics.goodness import REJECTED, rejection
+from l2m_eval.statistics.shapes import POWER_LAW
 from l2m_eval.tasks.base import (
     NAN,
     MeasurementTask,
     Metric,
     chunk_docs,
     deviation,
-    finite_or_none,
-    rejection,
     sample_block,
 )
-from l2m_eval.windows import Cell
 
 
 class BipartiteTask(MeasurementTask):
     """One class, different YAML."""
-
-    settings_class = BipartiteSettings
 
     @cached_property
     def sample(self) -> Sample:
@@ -76,8 +67,10 @@ class BipartiteTask(MeasurementTask):
         )
 
     def own_terms(self, doc: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, float]:
-        """vCLUB terms are without their control variate here, which needs other documents."""
-        terms = document_terms([record], [doc], replace(self.settings, control_variate=False))
+        """vCLUB terms are without their control variate and marginals unmixed here: both need other documents."""
+        marginal = "paired" if self.settings.marginal == "mixture" else self.settings.marginal
+        alone = replace(self.settings, marginal=marginal, control_variate=False)
+        terms = document_terms([record], [doc], alone)
         cells = [Cell(*cell) for cell in record["cells"]]
         own = {
             (curve_name(estimator, cell.ratio), cell.total): float(terms[estimator][0, column])
@@ -90,6 +83,10 @@ class BipartiteTask(MeasurementTask):
             metrics[name] = own[curve, int(total)] if total else NAN
         return metrics
 
+    def direction(self, name: str) -> bool | None:
+        """More information and longer growth of it are better; amplitudes and exact values are neither."""
+        return True if "_mi@" in name or name.endswith("_beta") or "effective_context" in name else None
+
     def _metric_names(self, cells: Sequence[Cell]) -> list[str]:
         names = []
         for estimator in self.settings.estimators:
@@ -98,6 +95,7 @@ class BipartiteTask(MeasurementTask):
                 points = zero_padded([cell.total for cell in cells if cell.ratio == ratio])
                 names += [f"{curve}_mi@{point}" for point in points]
                 names += [f"{curve}_beta", f"{curve}_amplitude"]
+                names += [effective_name(curve), f"{effective_name(curve)}_reached"]
                 if self._has_exact(estimator):
                     names += [f"{curve}_mi_exact@{point}" for point in points]
                     names += [f"{curve}_mi_deviation@{point}" for point in points]
@@ -105,66 +103,83 @@ class BipartiteTask(MeasurementTask):
         return names
 
     def _has_exact(self, estimator: str) -> bool:
-        return self.process is not None and estimator == "direct"
+        return self.predictor is not None and estimator == "direct"
 
     def measure(
         self, docs: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]
     ) -> tuple[dict[str, Metric], dict[str, Any]]:
+        curves = self.curves(docs, records)
+        return self.metrics_of(curves, records), self.block_of(curves, records)
+
+    def curves(
+        self, docs: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]
+    ) -> list[BipartiteCurve]:
+        """The measured curves, with the exact ones of a known process."""
         curves = bipartite_curves(records, docs, self.settings, self.seed)
-        if self.process is not None:
-            for remark in self.process.remarks([(left, total) for _, left, total in records[0]["cells"]]):
+        if self.predictor is not None:
+            for remark in self.predictor.remarks([(left, total) for _, left, total in records[0]["cells"]]):
                 self.warn(remark)
-        metrics = {"tokens_scored": Metric(float(np.mean([record["tokens_scored"] for record in records])))}
-        blocks = []
+        curves = [self._with_exact(curve) if self._has_exact(curve.estimator) else curve for curve in curves]
         for curve in curves:
             self._warn(curve)
-            estimate, fit = curve.estimate, curve.fit
-            points = zero_padded(curve.lengths)
-            for point, value, error in zip(points, estimate.value, estimate.standard_error, strict=True):
+        return curves
+
+    def metrics_of(
+        self, curves: Sequence[BipartiteCurve], records: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Metric]:
+        metrics = {"tokens_scored": Metric(float(np.mean([record["tokens_scored"] for record in records])))}
+        for curve in curves:
+            points = zero_padded(curve.lengths.tolist())
+            for point, value, error in zip(points, curve.mi, curve.standard_error, strict=True):
                 metrics[f"{curve.name}_mi@{point}"] = Metric(float(value), float(error))
-            metrics[f"{curve.name}_beta"] = Metric(fit.exponent, fit.exponent_error)
-            metrics[f"{curve.name}_amplitude"] = Metric(fit.amplitude, fit.amplitude_error)
-            exact: list[float] | None = None
-            exact_beta: float | None = None
-            if self._has_exact(curve.estimator):
-                exact, exact_beta = self._exact(curve)
-                for i, point in enumerate(points):
-                    metrics[f"{curve.name}_mi_exact@{point}"] = Metric(exact[i])
-                    metrics[f"{curve.name}_mi_deviation@{point}"] = Metric(
-                        deviation(float(estimate.value[i]), exact[i], float(estimate.standard_error[i]))
-                    )
-                metrics[f"{curve.name}_beta_exact"] = Metric(exact_beta)
-                if not np.isfinite(exact).all():
-                    exact, exact_beta = None, None  # a curve with holes is none
-            blocks.append({**_curve_block(curve), "exact": exact, "beta_exact": exact_beta})
-        block = {
-            "schema": "l2m-eval/bipartite/1",
+            metrics[f"{curve.name}_beta"] = Metric.of(curve.beta)
+            metrics[f"{curve.name}_amplitude"] = Metric.of(curve.amplitude)
+            if curve.effective_context is not None:
+                metrics |= effective_metrics(effective_name(curve.name), curve.effective_context)
+            if curve.exact is None or curve.beta_exact is None:
+                continue
+            for point, value, error, exact in zip(
+                points, curve.mi, curve.standard_error, curve.exact.tolist(), strict=True
+            ):
+                metrics[f"{curve.name}_mi_exact@{point}"] = Metric(exact)
+                metrics[f"{curve.name}_mi_deviation@{point}"] = Metric(
+                    deviation(float(value), exact, float(error))
+                )
+            metrics[f"{curve.name}_beta_exact"] = Metric(curve.beta_exact)
+        return metrics
+
+    def block_of(
+        self, curves: Sequence[BipartiteCurve], records: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """The task's part of the results."""
+        return {
+            "schema": self.kind.schema,
             "settings": {
                 **self.settings_block(),
                 "lengths": sorted({cell[2] for cell in records[0]["cells"]}),
             },
             "sample": sample_block(self.sample, len(records), self.settings.pairing),
             "ngram_entropy": records[0].get("ngram_entropy"),
-            "curves": blocks,
+            "claimed_context": self.settings.claimed_context or records[0].get("claimed_context"),
+            "curves": [curve.to_json() for curve in curves],
         }
-        return metrics, block
 
-    def _exact(self, curve: BipartiteCurve) -> tuple[list[float], float]:
-        """The exact curve of a known process, NaN where it has no exact value, and the exponent of the same fit."""
-        assert self.process is not None
+    def _with_exact(self, curve: BipartiteCurve) -> BipartiteCurve:
+        """With the exact curve of a known process, NaN where it has none, and the exponent of the same fit."""
+        assert self.predictor is not None
         exact, reasons = [], {}
-        for length in curve.lengths:
+        for length in curve.lengths.tolist():
             try:
-                exact.append(self.process.bipartite_mi(length // curve.ratio, length))
+                exact.append(self.predictor.bipartite_mi(length // curve.ratio, length))
             except L2MError as error:
                 exact.append(NAN)
                 reasons[length] = error
         if reasons:
             missing = ", ".join(map(str, reasons))
             self.warn(f"{curve.name}: no exact value at L = {missing}: {next(iter(reasons.values()))}")
-            return exact, NAN
-        _, exponent, _ = fit_power_law(curve.lengths, exact, curve.estimate.standard_error, curve.fit.method)
-        return exact, float(exponent[0])
+            return replace(curve, exact=np.array(exact), beta_exact=NAN)
+        _, exponent = curve.fit.again(curve.lengths, exact, curve.standard_error)
+        return replace(curve, exact=np.array(exact), beta_exact=float(exponent[0]))
 
     def _warn(self, curve: BipartiteCurve) -> None:
         if curve.fit.not_positive:
@@ -174,54 +189,46 @@ class BipartiteTask(MeasurementTask):
                 f"{curve.name}: the estimate is not positive at L = {lengths}; fitted by {curve.fit.method}"
                 f"{consequence}"
             )
+        if math.isnan(curve.beta.value) and curve.fit.points < 3 and curve.fit.within != (0.0, math.inf):
+            self.warn(f"{curve.name}: fewer than three lengths lie in the range of the fit; there is none")
         power_law = next((shape for shape in curve.shapes if shape.shape == POWER_LAW), None)
         if power_law is not None and power_law.p_value < REJECTED:
             best = max(curve.shapes, key=lambda shape: shape.best_share)
-            law = f"a power law over L = {curve.lengths[0]} … {curve.lengths[-1]}"
+            lengths_used = curve.lengths[curve.fitted]
+            law = f"a power law over L = {lengths_used[0]} … {lengths_used[-1]}"
             self.warn(
-                f"{curve.name}: {rejection(power_law.p_value, law)}; of four shapes, the {best.shape} leaves least "
+                f"{curve.name}: {rejection(power_law.p_value, law)}; of four shapes, the {best.shape} fits best "
                 f"in {100 * best.best_share:.0f} % of the resamples"
             )
-        if curve.estimate.clusters < 2:
+        effective = curve.effective_context
+        if effective is not None and effective.falls_beyond is not None:
+            self.warn(f"{curve.name}: information falls beyond L = {effective.falls_beyond:,}")
+        if self.settings.marginal == "mixture" and curve.estimator == "direct" and curve.mixture is None:
             self.warn(
-                f"{curve.name}: all documents are one cluster (they share a source or partners); "
-                "no standard error can be given"
+                f"{curve.name}: marginal mixture is fitted on other groups of documents, four or more in all; with "
+                "fewer these values are those of marginal paired"
             )
+        if curve.clusters < 2:
+            self.warn(
+                f"{curve.name}: all documents form one cluster (they share a source or partners); "
+                "there is no standard error"
+            )
+
+
+def effective_name(curve: str) -> str:
+    """Metric of a curve's effective context: that of the direct estimator at ratio 2 is the headline's."""
+    return "effective_context" if curve == "direct" else f"{curve}_effective_context"
+
+
+def effective_metrics(name: str, effective: EffectiveContext) -> dict[str, Metric]:
+    """The effective context, and whether it is the longest length measured (1) or an end of growth (0)."""
+    return {
+        name: Metric(effective.value),
+        f"{name}_reached": Metric(NAN if effective.reason else float(effective.reached)),
+    }
 
 
 def zero_padded(lengths: Sequence[int]) -> list[str]:
     """Lengths as they stand in metric names: sorting the names sorts the lengths."""
     digits = max(4, len(str(max(lengths))))
     return [f"{length:0{digits}d}" for length in lengths]
-
-
-def _curve_block(curve: BipartiteCurve) -> dict[str, Any]:
-    return {
-        "name": curve.name,
-        "estimator": curve.estimator,
-        "ratio": curve.ratio,
-        "lengths": list(curve.lengths),
-        "bytes": None if curve.bytes is None else list(curve.bytes),
-        "mi": curve.estimate.value.tolist(),
-        "standard_error": curve.estimate.standard_error.tolist(),
-        "clusters": curve.estimate.clusters,
-        "amplitude": curve.fit.amplitude,
-        "amplitude_error": curve.fit.amplitude_error,
-        "amplitude_interval": list(curve.fit.amplitude_interval),
-        "beta": curve.fit.exponent,
-        "beta_error": curve.fit.exponent_error,
-        "beta_interval": list(curve.fit.exponent_interval),
-        "fit": curve.fit.method,
-        "not_positive": list(curve.fit.not_positive),
-        "shapes": [
-            {
-                "shape": fit.shape,
-                "formula": fit.formula,
-                "parameters": finite_or_none(fit.parameters),
-                "misfit": finite_or_none(fit.misfit),
-                "p_value": finite_or_none(fit.p_value),
-                "best_share": finite_or_none(fit.best_share),
-            }
-            for fit in curve.shapes
-        ],
-    }

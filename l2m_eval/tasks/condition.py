@@ -6,28 +6,33 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any
 
-from l2m_eval.condition import SATISFIED, VIOLATED, Verdict
+from l2m_eval.condition.measured import MeasuredState
+from l2m_eval.condition.verdict import SATISFIED, VIOLATED, Verdict
 from l2m_eval.errors import L2MError
 from l2m_eval.history_state import HistoryState, state_growth
 from l2m_eval.measurements.condition import ConditionRequest
-from l2m_eval.results import Results, results_in_memory
-from l2m_eval.saved_check import Check, Reference, check_results, reference_named, results_to_check
+from l2m_eval.results.check import (
+    Check,
+    Reference,
+    check_results,
+    measured_state_named,
+    reference_named,
+    results_to_check,
+)
+from l2m_eval.results.run import DocumentRecords, Results, Run, model_label
 from l2m_eval.settings import ConditionSettings
+from l2m_eval.statistics.estimate import NORMAL_95
 from l2m_eval.tasks.base import NAN, Metric
 from l2m_eval.tasks.bipartite import BipartiteTask, zero_padded
 
-SCHEMA = "l2m-eval/condition/1"
-_NORMAL_95 = 1.959963984540054
 _OF_THE_CHECK = ("l2m_margin", "l2m_satisfied", "l2m_horizon", "state_exponent")
 
 
 class ConditionTask(BipartiteTask):
     """One class, different YAML."""
-
-    settings_class = ConditionSettings
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
         self._metadata = dict((config or {}).get("metadata") or {})
@@ -46,6 +51,12 @@ class ConditionTask(BipartiteTask):
         """The law, or the stronger model's results, that the setting `reference` names."""
         name = self.settings.reference
         return reference_named(name, curve=self.settings.check_curve) if name else None
+
+    @cached_property
+    def measured_state(self) -> MeasuredState | None:
+        """What smaller states of the model keep, where the setting `state_results` names results of that."""
+        name = self.settings.state_results
+        return measured_state_named(name) if name else None
 
     @cached_property
     def docs(self) -> list[dict[str, Any]]:
@@ -79,37 +90,57 @@ class ConditionTask(BipartiteTask):
             return False
         return super().has_standard_error(name) and not name.startswith(("state_", "l2m_satisfied"))
 
-    def higher_is_better(self) -> dict[str, bool]:
-        return {"l2m_margin": True, "l2m_satisfied": True, "l2m_horizon": True}
+    def direction(self, name: str) -> bool | None:
+        return True if name in ("l2m_margin", "l2m_satisfied", "l2m_horizon") else super().direction(name)
 
     def measure(
         self, docs: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]
     ) -> tuple[dict[str, Metric], dict[str, Any]]:
-        metrics, block = self._curves(docs, records)
+        metrics, block, measured = self._curves_and_results(docs, records)
         stored = next(record["state"] for record in records if "state" in record)
         state = replace(HistoryState.from_json(stored), model=self.model_name)
-        checks = self._checks(block, docs, records, state)
+        checks = self._checks(measured, state)
         verdict = checks[0].verdict
         metrics |= check_metrics(verdict)
         metrics["state_exponent"] = Metric(state_growth(state).asymptotic_exponent)
-        lengths = sorted({int(n) for curve in block["curves"] for n in curve["lengths"]})
+        lengths = sorted({int(n) for curve in measured.bipartite for n in curve.lengths})
         for name, size in zip(zero_padded(lengths), state.elements_at(lengths), strict=True):
             metrics[f"state_size@{name}"] = Metric(float(size))
         return metrics, {
             **block,
-            "schema": SCHEMA,
+            "schema": self.kind.schema,
             "state": state.to_json(),
             "check": verdict.to_json(),
             "capability": checks[1].verdict.to_json() if len(checks) > 1 else None,
             "reference": checks[0].reference,
         }
 
-    def _curves(
+    def _curves_and_results(
         self, docs: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]
-    ) -> tuple[dict[str, Metric], dict[str, Any]]:
-        if self.saved is None:
-            return super().measure(docs, records)
-        saved = self.saved
+    ) -> tuple[dict[str, Metric], dict[str, Any], Results]:
+        """The curves' metrics and block, and the curves as what is checked."""
+        if self.saved is not None:
+            return *self._taken(self.saved), self.saved
+        curves = self.curves(docs, records)
+        block = self.block_of(curves, records)
+        measured = Results(
+            run=Run.unsaved(self.model_name),
+            task=self.task_name,
+            kind=self.kind.curves,
+            schema=self.kind.schema,
+            settings=block["settings"],
+            sample=block["sample"],
+            versions={},
+            warnings=(),
+            metrics={},
+            errors={},
+            bipartite=tuple(curves),
+            documents=DocumentRecords(Path(), tuple(docs), tuple(records)),
+        )
+        return self.metrics_of(curves, records), block, measured
+
+    def _taken(self, saved: Results) -> tuple[dict[str, Metric], dict[str, Any]]:
+        """Metrics and block of saved results."""
         metrics = {name: Metric(value, saved.errors.get(name)) for name, value in saved.metrics.items()}
         if saved.run.label != self.model_name:
             self.warn(
@@ -122,17 +153,9 @@ class ConditionTask(BipartiteTask):
     def _own_settings(self) -> dict[str, Any]:
         return {name: getattr(self.settings, name) for name in ConditionSettings.OF_THE_CHECK}
 
-    def _checks(
-        self,
-        block: Mapping[str, Any],
-        docs: Sequence[dict[str, Any]],
-        records: Sequence[dict[str, Any]],
-        state: HistoryState,
-    ) -> list[Check]:
-        """The verdicts; whatever stands in the way of one is a verdict that says so: the curves were measured."""
-        measured = self.saved or results_in_memory(
-            str(self.config.task), block, docs, records, self.model_name
-        )
+    def _checks(self, measured: Results, state: HistoryState) -> list[Check]:
+        """The verdicts; if a check is impossible, a verdict that says why, since the curves were measured."""
+        measured = replace(measured, run=replace(measured.run, model=self.model_name))
         curve = self.settings.check_curve
         checks: list[Check] = []
         for part in ("state", "capability"):
@@ -140,12 +163,13 @@ class ConditionTask(BipartiteTask):
                 continue
             try:
                 checks += check_results(
-                    replace(measured, run=replace(measured.run, model=self.model_name)),
+                    measured,
                     state=state,
                     reference=self.reference,
                     curve=curve,
                     nats_per_element=self.settings.nats_per_element,
                     only=part,
+                    measured=self.measured_state,
                 )
             except L2MError as error:
                 self.warn(f"no check of the {part}: {error}")
@@ -159,11 +183,7 @@ class ConditionTask(BipartiteTask):
             (self._metadata[key] for key in ("pretrained", "model", "process") if self._metadata.get(key)),
             None,
         )
-        if given is None:
-            return "the model"
-        name = str(given)
-        local = name.startswith(("/", ".", "~")) or name.count("/") > 1
-        return PurePath(name).name if local else name
+        return "the model" if given is None else model_label(str(given))
 
 
 def check_metrics(verdict: Verdict) -> dict[str, Metric]:
@@ -175,7 +195,7 @@ def check_metrics(verdict: Verdict) -> dict[str, Metric]:
     if reached is not None:
         length, (low, high) = reached["length"], reached["interval"]
         if math.isfinite(low) and math.isfinite(high):
-            error = (high - low) / (2 * _NORMAL_95)
+            error = (high - low) / (2 * NORMAL_95)
     return {
         "l2m_margin": margin,
         "l2m_satisfied": Metric({SATISFIED: 1.0, VIOLATED: 0.0}.get(verdict.status, NAN)),

@@ -7,20 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from l2m_eval import plugin
 from l2m_eval.errors import L2MError
-from l2m_eval.estimators.token_sequences import TokenSequences
-from l2m_eval.estimators.two_point import TwoPointCurve, with_bias
+from l2m_eval.estimators.two_point.curve import TwoPointCurve
+from l2m_eval.estimators.two_point.token_sequences import TokenSequences
+from l2m_eval.harness import registration
 from l2m_eval.measurements.two_point import fitting_distances, two_point_curve
 from l2m_eval.scoring.sampling import SampleRequest
-from l2m_eval.settings import GeneratedSettings
+from l2m_eval.statistics.jackknife import with_bias
 from l2m_eval.tasks.base import NAN, ChunkTask, Metric, sample_block
 from l2m_eval.tasks.two_point import (
     DIGITS,
-    curve_block,
     curve_metrics,
     curve_warnings,
-    exact_curve,
+    fitted_curve,
     metric_names,
 )
 
@@ -30,8 +29,7 @@ GENERATED, CORPUS = "two_point_generated", "two_point"
 class GeneratedTask(ChunkTask):
     """The curve of samples from the model beside that of as many chunks of the corpus, each as long."""
 
-    settings_class = GeneratedSettings
-    OUTPUT_TYPE = plugin.SAMPLING_REQUEST_TYPE
+    OUTPUT_TYPE = registration.SAMPLING_REQUEST_TYPE
 
     def request(self, doc: Mapping[str, Any], measured: set[int]) -> SampleRequest:
         chunk = self.chunk(doc)
@@ -46,6 +44,10 @@ class GeneratedTask(ChunkTask):
 
     def has_standard_error(self, name: str) -> bool:
         return super().has_standard_error(name) and name != "generated_tokens"
+
+    def direction(self, name: str) -> bool | None:
+        """The model's text should be like the corpus, with neither more information nor less."""
+        return None
 
     def measure(
         self, docs: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]
@@ -63,10 +65,10 @@ class GeneratedTask(ChunkTask):
         }
         metrics, blocks = {}, []
         for name, curve in curves.items():
-            exact = exact_curve(self.process, curve)
-            metrics.update(curve_metrics(name, curve, exact))
-            blocks.append(curve_block(name, curve, exact))
-            for warning in curve_warnings(name, curve):
+            fitted = fitted_curve(name, curve, self.process)
+            metrics.update(curve_metrics(fitted))
+            blocks.append(fitted.to_json())
+            for warning in curve_warnings(fitted):
                 self.warn(warning)
         generated, corpus = curves[GENERATED], curves[CORPUS]
         # The samples and the corpus are independent of each other; what bias they share is not in their difference.
@@ -75,7 +77,7 @@ class GeneratedTask(ChunkTask):
             metrics[f"two_point_gap@{d:0{DIGITS}d}"] = Metric(float(gap), float(error))
         metrics["generated_tokens"] = Metric(float(np.mean(lengths)))
         block = {
-            "schema": "l2m-eval/two_point/1",
+            "schema": self.kind.schema,
             "settings": {**self.settings_block(), "distances": list(distances)},
             "sample": sample_block(self.sample, len(docs), "none")
             | {"tokens": int(sum(len(r["corpus"]) for r in records)), "generated_tokens": int(sum(lengths))},

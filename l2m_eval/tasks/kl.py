@@ -9,14 +9,11 @@ import numpy as np
 
 from l2m_eval.measurements.kl import KLCurve, KLRequest, kl_from_records
 from l2m_eval.processes import TokenProcess
-from l2m_eval.settings import KLSettings
-from l2m_eval.tasks.base import ChunkTask, Metric, finite_or_none, sample_block
+from l2m_eval.tasks.base import ChunkTask, Metric, sample_block
 
 
 class KLTask(ChunkTask):
-    """KL of the model to the process, by the tokens that came: mean of log p − log q over documents."""
-
-    settings_class = KLSettings
+    """KL of the model from the process, estimated on the tokens that occur: mean of log p − log q over documents."""
 
     def request(self, doc: Mapping[str, Any], measured: set[int]) -> KLRequest:
         return KLRequest(
@@ -35,6 +32,9 @@ class KLTask(ChunkTask):
         own = {name: metric.value for name, metric in _metrics(kl_from_records([record], [doc])).items()}
         return own | {"tokens_scored": float(record["tokens_scored"])}
 
+    def direction(self, name: str) -> bool | None:
+        return False if name.partition("@")[0] == "kl" else None
+
     def measure(
         self, docs: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]
     ) -> tuple[dict[str, Metric], dict[str, Any]]:
@@ -42,30 +42,19 @@ class KLTask(ChunkTask):
         metrics = _metrics(curve)
         metrics["tokens_scored"] = Metric(float(np.mean([record["tokens_scored"] for record in records])))
         if curve.clusters < 2:
-            self.warn("kl: one document alone; no standard error can be given")
+            self.warn("kl: only one document; there is no standard error")
         length = curve.bins[-1].last
         block = {
-            "schema": "l2m-eval/kl/1",
+            "schema": self.kind.schema,
             "settings": {**self.settings_block(), "length": length},
             "sample": sample_block(self.sample, len(records), "none"),
-            "curve": {
-                "bins": [{"name": b.name, "first": b.first, "last": b.last} for b in curve.bins],
-                "kl": curve.kl.tolist(),
-                "standard_error": [finite_or_none(x) for x in curve.standard_error.tolist()],
-                "documents": curve.documents,
-                "clusters": curve.clusters,
-                "overall": {
-                    "value": curve.overall,
-                    "standard_error": finite_or_none(curve.overall_error),
-                    "interval": [finite_or_none(x) for x in curve.overall_interval],
-                },
-            },
+            "curve": curve.to_json(),
         }
         return metrics, block
 
 
 def _metrics(curve: KLCurve) -> dict[str, Metric]:
-    metrics = {"kl": Metric(curve.overall, curve.overall_error)}
+    metrics = {"kl": Metric.of(curve.overall)}
     for b, value, error in zip(curve.bins, curve.kl, curve.standard_error, strict=True):
         metrics[f"kl@{b.name}"] = Metric(float(value), float(error))
     return metrics

@@ -8,25 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from l2m_eval.estimators.goodness import REJECTED
-from l2m_eval.estimators.two_point import DISTANCES, TwoPointCurve
-from l2m_eval.estimators.two_point_fit import TwoPointFit
+from l2m_eval.estimators.two_point.curve import DISTANCES, TwoPointCurve
+from l2m_eval.measurements.curves import FittedTwoPointCurve
 from l2m_eval.measurements.two_point import (
     TwoPointMeasurement,
     TwoPointRequest,
     two_point_fits,
 )
 from l2m_eval.processes import TokenProcess
-from l2m_eval.settings import TwoPointSettings
-from l2m_eval.tasks.base import NAN, MeasurementTask, Metric, deviation, finite_or_none, rejection
+from l2m_eval.statistics.goodness import REJECTED, rejection
+from l2m_eval.tasks.base import NAN, MeasurementTask, Metric, deviation
 
 DIGITS = 4  # distances in metric names, so that names sort
 
 
 class TwoPointTask(MeasurementTask):
     """One class, different YAML. The model's tokenizer splits the text; the model itself is not run."""
-
-    settings_class = TwoPointSettings
 
     @cached_property
     def measurement(self) -> TwoPointMeasurement:
@@ -62,29 +59,35 @@ class TwoPointTask(MeasurementTask):
     def has_standard_error(self, name: str) -> bool:
         return super().has_standard_error(name) and name != "two_point_tokens"
 
+    def direction(self, name: str) -> bool | None:
+        """The curve is the text's, not the model's: neither direction is better."""
+        return None
+
     def measure(
         self, docs: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]
     ) -> tuple[dict[str, Metric], dict[str, Any]]:
         curve = self.measurement.curve
         assert curve is not None
-        exact = exact_curve(self.process, curve)
-        metrics = curve_metrics("two_point", curve, exact)
+        fitted = fitted_curve("two_point", curve, self.process)
+        metrics = curve_metrics(fitted)
         tokens = sum(self.measurement.tokens.values())
         metrics["two_point_tokens"] = Metric(float(tokens))
-        for warning in curve_warnings("two_point", curve):
+        for warning in curve_warnings(fitted):
             self.warn(warning)
         documents = self.measurement.documents
         block = {
-            "schema": "l2m-eval/two_point/1",
+            "schema": self.kind.schema,
             "settings": {**self.settings_block(), "distances": curve.distances.tolist()},
             "sample": {
                 "documents": len(docs),
                 "documents_requested": self.settings.documents,
                 "source_documents": len({documents[i].source for i in self.measurement.measured}),
                 "source_documents_read": documents.read,
+                "source_documents_repeated": documents.left_out.repeated,
+                "rows_without_text": documents.left_out.without_text,
                 "tokens": tokens,
             },
-            "curves": [curve_block("two_point", curve, exact)],
+            "curves": [fitted.to_json()],
         }
         return metrics, block
 
@@ -96,33 +99,39 @@ def metric_names(curve: str, distances: Sequence[int], *, exact: bool) -> list[s
     return [*names, f"{curve}_alpha", f"{curve}_amplitude", f"{curve}_floor"]
 
 
-def curve_metrics(name: str, curve: TwoPointCurve, exact: list[float] | None) -> dict[str, Metric]:
+def fitted_curve(name: str, curve: TwoPointCurve, process: TokenProcess | None) -> FittedTwoPointCurve:
+    """A curve with the forms fitted to it, and the exact values of a known process."""
+    exact = None
+    if process is not None:
+        exact = np.array([process.two_point_mi(d) for d in curve.distances.tolist()], float)
+    return FittedTwoPointCurve.of(curve, name, two_point_fits(curve), exact)
+
+
+def curve_metrics(curve: FittedTwoPointCurve) -> dict[str, Metric]:
     """The metrics that `metric_names` lists. The null's Stderr column is its spread between shuffles."""
-    metrics = {}
+    metrics, name = {}, curve.name
     for i, distance in enumerate(curve.distances.tolist()):
         point = f"{distance:0{DIGITS}d}"
         value, error = float(curve.mi[i]), float(curve.standard_error[i])
         metrics[f"{name}_mi@{point}"] = Metric(value, error)
         metrics[f"{name}_null@{point}"] = Metric(float(curve.null[i]), float(curve.null_spread[i]))
-        if exact is not None:
-            metrics[f"{name}_mi_exact@{point}"] = Metric(exact[i])
-            metrics[f"{name}_mi_deviation@{point}"] = Metric(deviation(value, exact[i], error))
-    above, with_offset = two_point_fits(curve)
-    decay = above if curve.null_method == "shuffle" else with_offset
-    metrics[f"{name}_alpha"] = Metric(decay.exponent, decay.exponent_error)
-    metrics[f"{name}_amplitude"] = Metric(decay.amplitude, decay.amplitude_error)
-    metrics[f"{name}_floor"] = Metric(with_offset.offset, with_offset.offset_error)
+        if curve.exact is not None:
+            exact = float(curve.exact[i])
+            metrics[f"{name}_mi_exact@{point}"] = Metric(exact)
+            metrics[f"{name}_mi_deviation@{point}"] = Metric(deviation(value, exact, error))
+    decay, with_offset = curve.decay(curve.null_method), curve.fits[-1]
+    assert decay is not None
+    metrics[f"{name}_alpha"] = Metric.of(decay.exponent)
+    metrics[f"{name}_amplitude"] = Metric.of(decay.amplitude)
+    metrics[f"{name}_floor"] = Metric.of(with_offset.offset)
     return metrics
 
 
-def exact_curve(process: TokenProcess | None, curve: TwoPointCurve) -> list[float] | None:
-    return None if process is None else [process.two_point_mi(d) for d in curve.distances.tolist()]
-
-
-def curve_warnings(name: str, curve: TwoPointCurve) -> list[str]:
-    """What a reader of the curve must know and would not see in it."""
-    warnings = [f"{name}: no fit {fit.form}: {fit.reason}" for fit in two_point_fits(curve) if fit.reason]
-    for fit in two_point_fits(curve):
+def curve_warnings(curve: FittedTwoPointCurve) -> list[str]:
+    """Warnings about what cannot be seen in the curve itself."""
+    name = curve.name
+    warnings = [f"{name}: no fit {fit.form}: {fit.reason}" for fit in curve.fits if fit.reason]
+    for fit in curve.fits:
         if fit.p_value < REJECTED:
             law = f"the form {fit.form} over d = {fit.distances[0]} … {fit.distances[-1]}"
             warnings.append(f"{name}: {rejection(fit.p_value, law)}")
@@ -131,48 +140,17 @@ def curve_warnings(name: str, curve: TwoPointCurve) -> list[str]:
         where = ", ".join(map(str, curve.distances[curve.biased].tolist()))
         warnings.append(
             f"{name}: the estimate still moves with the size of the sample at d = {where}, most at "
-            f"d = {curve.distances[worst]} (bias about {curve.bias[worst]:+.2g} nats): the errors there contain "
-            "that, more tokens lower it"
+            f"d = {curve.distances[worst]} (bias about {curve.bias[worst]:+.2g} nats): the errors there include "
+            "it; more tokens reduce it"
         )
     if curve.groups < 2:
-        warnings.append(f"{name}: all documents are of one source; no standard error can be given")
+        warnings.append(f"{name}: all documents come from one source; there is no standard error")
     few = [
         d for d, error in zip(curve.distances.tolist(), curve.standard_error, strict=True) if np.isnan(error)
     ]
     if few and curve.groups >= 2:
         warnings.append(
             f"{name}: fewer than two groups of documents have pairs at d = {', '.join(map(str, few))}; "
-            "no standard error there"
+            "there is no standard error at these"
         )
     return warnings
-
-
-def curve_block(name: str, curve: TwoPointCurve, exact: list[float] | None) -> dict[str, Any]:
-    """The curve and its fits as the results carry them; null where a number is not known."""
-    arrays = (
-        "distances", "mi", "standard_error", "interval", "uncorrected", "null", "null_spread", "floor", "bias",
-        "pairs",
-    )  # fmt: skip
-    return {
-        "name": name,
-        **{key: finite_or_none(getattr(curve, key).tolist()) for key in arrays},
-        "documents": curve.documents,
-        "groups": curve.groups,
-        "exact": exact,
-        "fits": [_fit_block(fit) for fit in two_point_fits(curve)],
-    }
-
-
-def _fit_block(fit: TwoPointFit) -> dict[str, Any]:
-    numbers = {
-        f"{name}{suffix}": finite_or_none(getattr(fit, f"{attribute}{suffix}"))
-        for name, attribute in (("alpha", "exponent"), ("amplitude", "amplitude"), ("offset", "offset"))
-        for suffix in ("", "_error", "_interval")
-    }
-    return {
-        "form": fit.form,
-        **numbers,
-        "distances": list(fit.distances),
-        "reason": fit.reason,
-        "p_value": finite_or_none(fit.p_value),
-    }

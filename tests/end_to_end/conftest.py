@@ -83,7 +83,7 @@ def evaluate():
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
-    from l2m_eval.plugin import tasks_folder
+    from l2m_eval.harness.registration import tasks_folder
 
     def run(model: Any, task: str, limit: int | None = None, **metadata: Any) -> Evaluation:
         answer = simple_evaluate(
@@ -108,3 +108,23 @@ def evaluate():
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def refusal():
+    """What a run with these settings is refused with before a model is loaded, in this process.
+
+    The command line asks the task manager for its tasks before it loads a model; our hook checks them there.
+    """
+    from lm_eval.tasks import TaskManager
+
+    from l2m_eval.errors import L2MError
+    from l2m_eval.harness.registration import tasks_folder
+
+    def refuse(task: str, **metadata: Any) -> str:
+        manager = TaskManager(include_path=str(tasks_folder()), include_defaults=False, metadata=metadata)
+        with pytest.raises(L2MError) as refused:
+            manager.match_tasks([task])
+        return str(refused.value)
+
+    return refuse

@@ -16,7 +16,7 @@ from lm_eval import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from l2m_eval.plugin import tasks_folder
+from l2m_eval.harness.registration import tasks_folder
 
 
 def measured_together(model, tasks, metadata):

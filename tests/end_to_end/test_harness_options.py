@@ -11,11 +11,12 @@ from lm_eval.api.registry import get_model
 from lm_eval.loggers import EvaluationTracker, WandbLogger
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import handle_non_serializable, make_table
+from tolerances import assert_same_scores, of_log_probabilities
 
-from l2m_eval.plugin import tasks_folder
-from l2m_eval.results import load_results
+from l2m_eval.harness.registration import tasks_folder
+from l2m_eval.results.load import load_results
 
-KINDS = ("bipartite", "two_point", "two_point_generated", "position_nll", "condition")
+KINDS = ("bipartite", "two_point", "two_point_generated", "position_nll", "condition", "context_use")
 PROCESS_TASKS = [*(f"l2m_{kind}_process" for kind in KINDS), "l2m_kl_process"]
 TEXT_TASKS = [f"l2m_{kind}_text" for kind in KINDS]
 SETTINGS = {
@@ -23,6 +24,8 @@ SETTINGS = {
     "lengths": [8, 16, 32],
     "length": 64,
     "distances": [1, 2, 4],
+    "contexts": [8, 16],
+    "target": 16,
     "resamples": 100,
 }
 STOCK_TASKS = ["stock_choice", "stock_perplexity", "stock_generation"]
@@ -84,15 +87,28 @@ def together(run):
     return run([*TEXT_TASKS, *STOCK_TASKS], log_samples=True)
 
 
-def numbers(answer, task):
-    """The metrics of a task that are numbers: without aliases and "N/A"."""
-    return {key: value for key, value in answer["results"][task].items() if isinstance(value, float)}
+def assert_same_measurement(one, other, task):
+    """The same metrics, from the same scores of the same documents.
+
+    The windows of several tasks share batches, which add float32 products in another order; what follows from scores
+    is compared where they are the same to the bit, in `test_distributed`.
+    """
+    metrics = [
+        {k for k, v in answer["results"][task].items() if isinstance(v, float)} for answer in (one, other)
+    ]
+    assert metrics[0] == metrics[1]
+    assert len(metrics[0]) > 5
+    samples = [answer["samples"][task] for answer in (one, other)]
+    assert [sample["doc"] for sample in samples[0]] == [sample["doc"] for sample in samples[1]]
+    records = [[json.loads(sample["filtered_resps"][0]) for sample in some] for some in samples]
+    assert_same_scores(*records, of_log_probabilities(64))
 
 
 def test_every_task_file_is_among_those_run_here_or_needs_the_hub():
     shipped = {path.stem for path in tasks_folder().rglob("l2m*.yaml")}
-    on_the_hub = {f"l2m_{kind}{corpus}" for kind in KINDS for corpus in ("", "_wikipedia")}
-    assert shipped == {"l2m", *PROCESS_TASKS, *TEXT_TASKS, *on_the_hub}
+    on_the_hub = {f"l2m_{kind}{corpus}" for kind in (*KINDS, "state") for corpus in ("", "_wikipedia")}
+    with_runs_of_their_own = {"l2m_state_text", "l2m_state_process"}  # test_state_run
+    assert shipped == {"l2m", *PROCESS_TASKS, *TEXT_TASKS, *on_the_hub, *with_runs_of_their_own}
 
 
 def test_stock_tasks_are_as_when_run_alone(run, together):
@@ -104,13 +120,7 @@ def test_stock_tasks_are_as_when_run_alone(run, together):
 
 @pytest.mark.parametrize("task", TEXT_TASKS)
 def test_our_tasks_beside_stock_tasks_are_as_when_run_alone(run, together, task):
-    alone, beside = numbers(run([task]), task), numbers(together, task)
-    assert beside.keys() == alone.keys()
-    assert len(alone) > 5
-    for name, value in alone.items():
-        # The windows of several tasks share batches, which sum float32 products in another order; a bootstrap's
-        # quantile of those sums can move by a little more.
-        assert beside[name] == pytest.approx(value, rel=2e-3, abs=2e-4, nan_ok=True), name
+    assert_same_measurement(together, run([task], log_samples=True), task)
 
 
 def test_without_bootstrap_the_harness_adds_no_standard_error_and_ours_stay(together):
@@ -157,10 +167,9 @@ def test_requests_are_not_cached_and_examples_and_templates_not_used(run, togeth
         write_out=True,
         num_fewshot=2,
         system_instruction="Be brief.",
+        log_samples=True,
     )
-    assert numbers(answer, "l2m_bipartite_text") == pytest.approx(
-        numbers(together, "l2m_bipartite_text"), rel=2e-3, abs=2e-4, nan_ok=True
-    )
+    assert_same_measurement(answer, together, "l2m_bipartite_text")
     for said in ("--cache_requests is not needed", "has no examples", "measures plain text"):
         assert said in caplog.text
 

@@ -78,7 +78,7 @@ def test_a_models_own_tokenizer_must_hold_the_process_tokens(evaluate, tiny_llam
 def test_text_whose_truth_is_not_known_is_refused(evaluate):
     model = get_model("l2m-oracle").create_from_arg_string("process=markov", {})
     with pytest.raises(
-        L2MError, match=r"corpus: 'pg19' is not accepted; the truth is known of a process alone"
+        L2MError, match=r"corpus: 'pg19' is not accepted; exact values are known only for a process"
     ):
         evaluate(model, "l2m_kl_process", corpus="pg19", documents=2)
 

@@ -79,6 +79,30 @@ def test_correcting_first_tokens_that_already_match_the_entropy_changes_nothing(
     assert ngram_corrected([[-50.0]], [[-9.0]], entropy=9.0)[0, 0] == pytest.approx(-50.0)
 
 
+def test_two_first_tokens_are_corrected_unless_another_number_is_given():
+    values = [[-50.0]], [[-9.0]]
+    assert ngram_corrected(*values, entropy=7.0) == ngram_corrected(*values, entropy=7.0, n=2)
+    assert ngram_corrected(*values, entropy=7.0, n=1)[0, 0] == pytest.approx(-41 + (2 * -7.0 - 9.0) / 3)
+
+
+def test_log_probabilities_in_float32_are_added_in_float64():
+    """A sum over a thousand tokens has steps of 2^-11 nats in float32: enough to be seen in a mean of documents."""
+    rng = np.random.default_rng(11)
+    sums = (-7000 * rng.random((300, 3, 2))).astype(np.float32)
+    one = sums[:, 0]
+    for estimate in (
+        lambda sums, one: direct_terms(one, sums[:, 1]),
+        lambda sums, one: vclub_terms(one, sums),
+        lambda sums, one: control_variate(one, sums),
+        lambda sums, one: ngram_corrected(one, sums[:, 1], 9.0),
+        lambda sums, one: clustered_mean(one, np.arange(300)).value,
+        lambda sums, one: clustered_mean(one, np.arange(300)).standard_error,
+    ):
+        found = estimate(sums, one)
+        assert found.dtype == np.float64
+        assert np.array_equal(found, estimate(sums.astype(float), one.astype(float)))
+
+
 def test_with_one_document_per_cluster_the_error_is_that_of_a_mean():
     terms = np.random.default_rng(5).normal(size=(40, 2))
     estimate = clustered_mean(terms, np.arange(40))
@@ -92,6 +116,7 @@ def test_copies_of_a_document_do_not_shrink_the_error():
     copied = clustered_mean(np.repeat(terms, 10, axis=0), np.repeat(np.arange(40), 10))
     assert copied.standard_error == pytest.approx(once.standard_error)
     assert copied.value == pytest.approx(once.value)
+    assert copied.clusters == once.clusters == 40
 
 
 def test_one_cluster_has_no_standard_error():

@@ -147,6 +147,17 @@ def test_the_byte_position_is_the_middle_of_the_bin():
     np.testing.assert_allclose(curve.bytes_per_token, 4)
 
 
+def test_a_bin_without_bytes_has_no_bits_per_byte_and_its_bits_count_in_the_total():
+    # The first token of every document is a bare word boundary, one of two: a bit without a byte.
+    sizes = np.array([[0, 2, 3]] * 4)
+    values = -np.log([[2, 256**2, 256**3]] * 4)
+    curve = per_position_nll(values, token_bytes=sizes)
+    np.testing.assert_allclose(curve.bits_per_byte, [np.nan, 8])
+    np.testing.assert_array_equal(np.isnan(curve.bits_per_byte_error), [True, False])
+    np.testing.assert_allclose(curve.nll[0], np.log(2))
+    assert curve.overall_bits_per_byte.value == pytest.approx((1 + 16 + 24) / 5)
+
+
 def test_without_bytes_there_are_no_bits_per_byte():
     curve = per_position_nll(np.full((3, 15), -1.0))
     assert np.isnan(curve.bits_per_byte).all()
@@ -169,7 +180,9 @@ def test_a_bin_that_no_document_reaches_is_nan_and_one_document_has_no_error():
 def test_a_planted_approach_is_recovered(h, b, beta):
     fit = fit_approach(per_position_nll(losses(np.random.default_rng(8), 5, 4096, h, b, beta)))
     # the parabola through grid points 0.01 apart
-    assert (fit.entropy_rate, fit.amplitude, fit.exponent) == pytest.approx((h, b, beta), abs=1e-3)
+    assert (fit.entropy_rate.value, fit.amplitude.value, fit.exponent.value) == pytest.approx(
+        (h, b, beta), abs=1e-3
+    )
     assert fit.reason == ""
 
 
@@ -179,7 +192,7 @@ def test_intervals_of_the_fit_cover_the_planted_values():
     for seed in range(40):
         values = losses(rng, 60, 1024, per_document=0.3, per_token=1.0)
         fit = fit_approach(per_position_nll(values), resamples=200, seed=seed)
-        for low_high, truth in ((fit.entropy_rate_interval, 2.0), (fit.exponent_interval, 0.6)):
+        for low_high, truth in ((fit.entropy_rate.interval, 2.0), (fit.exponent.interval, 0.6)):
             inside.append(low_high[0] < truth < low_high[1])
     # 40 independent fits: 95 percent, less 4 errors of sqrt(0.05 * 0.95 / 40)
     assert np.mean(inside) > 0.95 - 4 * 0.034
@@ -189,16 +202,16 @@ def test_the_fit_depends_on_its_seed_only_in_the_interval():
     curve = per_position_nll(losses(np.random.default_rng(10), 30, 512, per_document=0.2, per_token=0.5))
     one, again, other = (fit_approach(curve, seed=seed) for seed in (0, 0, 1))
     assert one == again
-    assert one.exponent == other.exponent
-    assert one.exponent_interval != other.exponent_interval
+    assert one.exponent.value == other.exponent.value
+    assert one.exponent.interval != other.exponent.interval
 
 
 def test_no_fit_says_why():
     short = fit_approach(per_position_nll(np.full((4, 20), -1.0)))
-    assert np.isnan(short.exponent)
+    assert np.isnan(short.exponent.value)
     assert short.reason == "2 bins from position 4 on; three parameters need 4"
     rising = fit_approach(per_position_nll(-np.linspace(1, 2, 512)[None] * np.ones((4, 1))))
-    assert np.isnan(rising.exponent)
+    assert np.isnan(rising.exponent.value)
     assert "no least-squares minimum" in rising.reason
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from l2m_eval.cli import main
+from l2m_eval.cli.main import main
 from l2m_eval.errors import L2MError
 from l2m_eval.experiments.plan import presets, read_plan
 from l2m_eval.experiments.training import FreshSequences, train

@@ -7,11 +7,14 @@ import copy
 import numpy as np
 import pytest
 import torch
+from tolerances import of_a_log_probability
+from transformers import DynamicCache
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from l2m_eval.errors import L2MError
-from l2m_eval.history_state import history_state_size, measure, state_growth
-from l2m_eval.history_state.cache import read_cache, returned_state
+from l2m_eval.history_state import configuration, history_state_size, state_growth
+from l2m_eval.history_state.cache import kept_in_modules, read_cache, read_modules, returned_state
+from l2m_eval.history_state.forward import MODULE_STATES
 
 # The window of the tiny models is 8 tokens, their convolutions are shorter: 40 is beyond everything.
 LENGTHS = (1, 5, 16, 40)
@@ -33,12 +36,12 @@ MAIN = [
     "minimax",
     "gpt2",
     "mixtral",
+    "recurrent_gemma",
 ]
-# Nothing reports their state: RecurrentGemma keeps it in its modules, the others have no cache.
+# Nothing reports their state: they have no cache.
 UNREADABLE = {
-    "recurrent_gemma": "inside its modules",
     "openai-gpt": "returns no history state",
-    "xlm": "state the size yourself",
+    "xlm": "declare the size yourself",
 }
 # Shapes do not tell which tokens go to which expert or adapter; XLNet mixes devices.
 LIVE_ONLY = {"jetmoe", "xmod", "xlnet"}
@@ -57,18 +60,29 @@ NOT_BUILT = {
 }
 
 
+BUDGET = configuration.OPERATION_BUDGET
+
+
 @pytest.fixture(autouse=True)
 def tiny_budget(monkeypatch):
     """Tiny models take a thousandth of a large model's operations, so that a loop over tokens shows sooner."""
-    monkeypatch.setattr(measure, "OPERATION_BUDGET", 8_000)
+    monkeypatch.setattr(configuration, "OPERATION_BUDGET", 8_000)
 
 
 def measured(model, length):
     """Elements per kind after a plain forward pass, read from the cache directly."""
     with torch.no_grad():
-        output = model(input_ids=torch.full((1, length), 5), use_cache=True)
+        cache = DynamicCache(config=model.config) if model.config.model_type == "recurrent_gemma" else None
+        given = (
+            {} if cache is None else {"past_key_values": cache}
+        )  # it fills a cache that it does not return
+        output = model(input_ids=torch.full((1, length), 5), use_cache=True, **given)
+    in_modules = {k: v for k, v in kept_in_modules(model).items() if k.endswith(MODULE_STATES)}
     sums = {}
-    for tensor in read_cache(returned_state(output), config=model.config):
+    for tensor in (
+        *read_cache(returned_state(output) if cache is None else cache, config=model.config),
+        *read_modules(in_modules),
+    ):
         sums[tensor.kind] = sums.get(tensor.kind, 0) + tensor.elements
     return sums
 
@@ -117,11 +131,17 @@ def test_state_that_cannot_be_read_is_refused_and_never_zero(tiny, family):
     check_family(tiny, family)
 
 
+# Its shortest pass takes more operations than the tiny budget: hash routing over many experts.
+OVER_THE_TINY_BUDGET = {"deepseek_v4"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "family", sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - set(MAIN) - set(UNREADABLE))
 )
-def test_every_other_family_of_the_installed_transformers(tiny, family):
+def test_every_other_family_of_the_installed_transformers(tiny, family, monkeypatch):
+    if family in OVER_THE_TINY_BUDGET:
+        monkeypatch.setattr(configuration, "OPERATION_BUDGET", BUDGET)
     check_family(tiny, family)
 
 
@@ -140,5 +160,6 @@ def test_what_is_counted_is_all_that_the_past_leaves(tiny, family):
             n for n in ("cache", "past_key_values", "cache_params", "state") if state.get(n) is not None
         )
         continued = fresh(input_ids=ids[:, -1:], use_cache=True, **{name: state[name]}).logits[:, -1]
-    # the same sums in another order, in single precision
-    np.testing.assert_allclose(continued.numpy(), whole.numpy(), atol=2e-5, rtol=1e-4)
+    # The same sums in another order. A state that is not read whole moves the logits by a good part of them.
+    rounding = of_a_log_probability(largest=float(whole.abs().max()), width=256)
+    np.testing.assert_allclose(continued.numpy(), whole.numpy(), atol=rounding)

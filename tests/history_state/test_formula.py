@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l2m_eval.errors import L2MError
-from l2m_eval.history_state import history_state_size, parse_statement
+from l2m_eval.history_state import history_state_size, parse_declaration
 
 
 def size(formula, length=8, **constants):
-    return parse_statement({"formula": formula, **constants}).elements_at(length)
+    return parse_declaration({"formula": formula, **constants}).elements_at(length)
 
 
 def test_a_formula_with_named_constants_is_computed_and_echoed():
@@ -21,7 +21,7 @@ def test_a_formula_with_named_constants_is_computed_and_echoed():
         {"formula": "2*layers*kv_heads*head_dim*L", "layers": 32, "kv_heads": 8, "head_dim": 128, "bits": 8},
         [1, 10],
     )
-    assert state.source == "stated"
+    assert state.source == "declared"
     assert state.total.tolist() == [65536, 655360]
     assert state.total_bits.tolist() == [8 * 65536, 8 * 655360]
     assert "2*layers*kv_heads*head_dim*L with layers = 32, kv_heads = 8, head_dim = 128" in state.notes[0]
@@ -66,7 +66,7 @@ def test_what_is_no_size_is_refused_in_one_line(formula):
         ({"constant": True}, "constant: True"),
         ({"constant": 3, "layers": 2}, "unknown entry 'layers'"),
         ({"formula": "L", "layers": 2}, "layers: not in the formula"),
-        ({"formula": "2*n*L", "n": "2"}, "n: '2' is no number"),
+        ({"formula": "2*n*L", "n": "2"}, "n: '2' is not a number"),
         ({"formula": "2*n*L", "n": float("nan")}, "n: nan"),
         ({"formula": "L", "L": 2}, "L: cannot name a constant"),
         ({"formula": "L", "bits": 0}, "bits: 0"),
@@ -78,19 +78,19 @@ def test_what_is_no_size_is_refused_in_one_line(formula):
         ({"table": {0: 1}}, "table: length 0"),
         ({"table": {4: 1, "4": 2}}, "given twice"),
         ({"table": {4: -1}}, "table at 4"),
-        (["formula"], "no statement"),
+        (["formula"], "declares no state"),
     ],
 )
 def test_the_entry_and_what_is_accepted_are_named(statement, complaint):
     with pytest.raises(L2MError, match=complaint):
-        parse_statement(statement)
+        parse_declaration(statement)
 
 
 def test_a_table_is_read_between_its_lengths_and_never_beyond():
-    stated = parse_statement({"table": {"10": 100, 20: 200}})
-    assert [stated.elements_at(n) for n in (10, 15, 20)] == [100, 150, 200]
-    with pytest.raises(L2MError, match="outside the stated table"):
-        stated.elements_at(21)
+    declared = parse_declaration({"table": {"10": 100, 20: 200}})
+    assert [declared.elements_at(n) for n in (10, 15, 20)] == [100, 150, 200]
+    with pytest.raises(L2MError, match="outside the declared table"):
+        declared.elements_at(21)
 
 
 def test_a_formula_may_leave_its_domain_beyond_the_lengths_asked_for():

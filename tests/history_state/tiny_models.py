@@ -272,6 +272,7 @@ def tiny_config(family: str) -> Any:
     for part in (config, config.get_text_config(decoder=True)):
         if hasattr(part, "is_decoder"):
             part.is_decoder = True
+    config.is_encoder_decoder = False  # the decoder of an encoder–decoder alone is a causal model
     return config
 
 

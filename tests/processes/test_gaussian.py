@@ -106,7 +106,7 @@ def test_random_signs_do_not_depend_on_how_many_are_asked_for():
 
 
 def test_it_has_no_vocabulary():
-    from l2m_eval.processes.oracle import OracleLM
+    from l2m_eval.harness.oracle import OracleLM
 
     assert not isinstance(Gaussian(), TokenProcess)
     with pytest.raises(L2MError, match="process: 'gaussian' has no vocabulary"):

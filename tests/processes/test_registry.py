@@ -1,9 +1,10 @@
 """Processes by name: defaults, strings from a command line, and mistakes in one line."""
 
+import numpy as np
 import pytest
 
 from l2m_eval.errors import L2MError
-from l2m_eval.processes import PROCESSES, SantaFe, make_process
+from l2m_eval.processes import PROCESSES, SantaFe, TokenProcess, make_process
 
 
 def test_settings_may_be_strings():
@@ -85,3 +86,18 @@ def test_splits_where_a_fresh_start_is_no_marginal_are_remarked_on():
     (remark,) = make_process("santa_fe_recall").remarks([(2, 4), (3, 6)])
     assert "no exact value at L = 6" in remark
     assert make_process("markov").remarks(splits(4, 4096)) == ()
+
+
+@pytest.mark.parametrize("name", [name for name in PROCESSES if issubclass(PROCESSES[name], TokenProcess)])
+def test_a_block_further_on_is_distributed_as_the_first_at_multiples_of_its_step(name):
+    """By the loss of reading it afresh: of the same 4,000 documents, within five errors of the paired difference."""
+    process, length = make_process(name), 8
+    step = process.block_step(length)
+    tokens = process.sample(4000, 4 * step + length, np.random.default_rng(2))
+    first = process.log_probs(tokens[:, :length])
+    for start in (step, 3 * step):
+        further = process.log_probs(tokens[:, start : start + length])
+        # Of the whole block, and of its right half from what its left half tells.
+        for part in (slice(None), slice(length // 2, None)):
+            change = (further - first)[:, part].sum(axis=1)
+            assert abs(change.mean()) < 5 * change.std(ddof=1) / np.sqrt(len(change))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tolerances import FLOAT64
 
 from l2m_eval.processes import SantaFe
 
@@ -14,7 +15,8 @@ GOLDEN = (
     / "processes_golden.json"
 )
 
-# Summation order is all that may differ from the golden values.
+# Summation order is all that may differ from the golden values: up to 4,096 · 8,192 terms, none negative, whose
+# roundings without a common direction are 6,000 units of 1e-16, and those of the powers ρ^τ fewer.
 ROUNDING = 1e-11
 
 
@@ -70,7 +72,8 @@ def test_a_fact_that_never_flips_cannot_be_contradicted():
 
 def test_one_fact_with_fair_flips_is_a_fair_coin():
     process = SantaFe(facts=1, flip_rate=0.5)
-    np.testing.assert_allclose(process.log_probs(np.array([[0, 1, 1, 0]])), -np.log(2), rtol=1e-15)
+    # ln 1 + ln((1 + 0^τ) / 2): two logarithms and two differences.
+    np.testing.assert_allclose(process.log_probs(np.array([[0, 1, 1, 0]])), -np.log(2), rtol=4 * FLOAT64)
     assert process.bipartite_mi(3, 6) == 0
     assert process.entropy_rate() == pytest.approx(np.log(2))
 

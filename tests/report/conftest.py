@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from l2m_eval.results import Results, load_results
+from l2m_eval.results.load import Results, load_results
 
 sys.path.insert(0, str(Path(__file__).parent))  # the modules beside this one
 import chromium

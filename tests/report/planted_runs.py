@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from l2m_eval.measurements.bipartite import bipartite_curves
-from l2m_eval.settings import BipartiteSettings
+from l2m_eval.measurements.context_use import context_use
+from l2m_eval.settings import BipartiteSettings, ContextUseSettings
 
 LENGTHS = (4, 8, 16, 32, 64, 128)
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-
-
-def plain(value: Any) -> Any:
-    """NaN as null, as the tasks write it."""
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def write_bipartite(
@@ -62,16 +58,11 @@ def write_bipartite(
             }
         )
     (curve,) = bipartite_curves(records, docs, settings, seed)
+    # Without what the first versions did not write: rival shapes (slow to compare) and errors of the fit.
+    left_out = ("amplitude_error", "beta_error", "shapes", "bytes", "exact", "beta_exact")
     saved = {
-        "name": "direct", "estimator": "direct", "ratio": 2, "lengths": list(LENGTHS),
-        "mi": curve.estimate.value.tolist(),
-        "standard_error": [plain(e) for e in curve.estimate.standard_error.tolist()],
-        "clusters": curve.estimate.clusters,
-        "amplitude": plain(curve.fit.amplitude),
-        "amplitude_interval": [plain(x) for x in curve.fit.amplitude_interval],
-        "beta": plain(curve.fit.exponent), "beta_interval": [plain(x) for x in curve.fit.exponent_interval],
-        "fit": curve.fit.method, "not_positive": list(curve.fit.not_positive),
-    }  # fmt: skip
+        key: value for key, value in replace(curve, stored_shapes=()).to_json().items() if key not in left_out
+    }
     if bytes_per_token is not None:
         saved["bytes"] = [length * bytes_per_token for length in LENGTHS]
     results = {
@@ -84,7 +75,8 @@ def write_bipartite(
     } | block
     return write_run(
         folder, model, task, results, date=date, samples=list(zip(docs, records, strict=True)) if log else None,
-        metrics={"direct_beta,none": curve.fit.exponent, "direct_beta_stderr,none": curve.fit.exponent_error,
+        metrics={"direct_beta,none": curve.fit.exponent.value,
+                 "direct_beta_stderr,none": curve.fit.exponent.standard_error,
                  "tokens_scored,none": 100.0},
     )  # fmt: skip
 
@@ -188,3 +180,39 @@ def write_position(folder: Path, model: str, loss: float, *, bytes_per_token: fl
         },
     }  # fmt: skip
     return write_run(folder, model, "l2m_position_nll_text", block, samples=samples)
+
+
+def write_context_use(
+    folder: Path, model: str, saturates: float, *, seed: int = 0, claimed: int = 4096
+) -> Path:
+    """A run whose 30 documents gain k / (k + saturates) of 40 nats from the last k tokens, with noise of 1 each."""
+    settings = ContextUseSettings(corpus=("books/*.txt",), resamples=200)
+    contexts = [1, 4, 16, 64, 256, 1024]
+    k = np.array(contexts, float)
+    rng = np.random.default_rng(seed)
+    samples = []
+    for i in range(30):
+        gained = 40 * k / (k + saturates) + rng.normal(size=len(k)) - 200 + 5 * rng.normal()
+        doc = {"index": i, "document": f"book-{i}.txt", "offset": 0, "sha256": f"{i:04x}", "source": i}
+        record = {"contexts": contexts, "target": 64, "log_probs": gained.tolist(), "tokens_scored": 3000,
+                  "claimed_context": claimed, "bytes": 256}  # fmt: skip
+        samples.append((doc, record))
+    use = context_use([r for _, r in samples], [d for d, _ in samples], settings, 7)
+    block = {
+        "schema": "l2m-eval/context_use/1", "settings": {**asdict(settings), "seed": 7},
+        "sample": {"documents": 30}, "versions": {"l2m-eval": "0.1.0"}, "warnings": [], **use.to_json(),
+    }  # fmt: skip
+    return write_run(folder, model, "l2m_context_use_text", block, samples=samples)
+
+
+def write_everything(folder: Path, count: int, *, bytes_per_token: tuple[float, ...] = (4.0,)) -> None:
+    """Runs of every kind over the same documents for so many models, which differ in all that is planted."""
+    for i in range(count):
+        model = f"{'abcdefghijkl'[i]}-model-{100 * (i + 1)}M"
+        growth, size = 0.5 - 0.04 * i, bytes_per_token[i % len(bytes_per_token)]
+        write_bipartite(
+            folder / "bipartite", model, planted(growth, seed=i), bytes_per_token=size, claimed_context=4096
+        )
+        write_position(folder / "position", model, 3.0 + 0.1 * i, bytes_per_token=size)
+        write_two_point(folder / "two-point", model)
+        write_context_use(folder / "context", model, 20.0 * (i + 1), seed=i)

@@ -6,15 +6,25 @@ import csv
 import json
 import re
 
+import numpy as np
 import pytest
-from planted_runs import LENGTHS, planted, write_bipartite, write_position, write_run, write_two_point
+from planted_runs import (
+    EXAMPLES,
+    LENGTHS,
+    planted,
+    write_bipartite,
+    write_everything,
+    write_position,
+    write_run,
+    write_two_point,
+)
 
-from l2m_eval.cli import main
+from l2m_eval.cli.main import main
 from l2m_eval.errors import L2MError
 from l2m_eval.report.build import Options, make_report, write_report
 from l2m_eval.report.reproduce import reproducing_command
 from l2m_eval.report.selection import bipartite_groups, position_groups, select
-from l2m_eval.results import load_results
+from l2m_eval.results.load import load_results
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +61,14 @@ def test_all_files_are_there_and_the_json_lists_them(whole, tmp_path):
         assert {f"tables/{table['name']}.csv", f"tables/{table['name']}.md"} <= found
 
 
+def test_the_most_telling_comes_first(whole):
+    assert [section.name for section in whole.sections] == [
+        "overview", "bipartite", "context-use", "position", "comparison", "two-point", "shapes",
+        "warnings", "reproduce",
+    ]  # fmt: skip
+    assert whole.figures[0].name == "bipartite-direct"
+
+
 def test_every_kind_of_result_has_its_figure(whole):
     names = {figure.name for figure in whole.figures}
     assert {"bipartite-direct", "two-point", "position-nll-per-token", "position-nll-per-byte"} <= names
@@ -64,14 +82,54 @@ def test_the_json_holds_the_numbers_that_are_drawn(everything, whole):
     assert figure.series[0]["beta"]["value"] == curve.beta.value
 
 
-def test_sentences_give_values_with_errors_and_intervals(everything, whole):
-    (figure,) = [f for f in whole.figures if f.name == "bipartite-direct"]
-    curve = load_results(everything)[0].curve("direct")
-    sentence = next(s for s in figure.sentences if s.startswith("flat") or s.startswith("grows"))
-    assert re.search(r"from \d[\d.]* ± [\d.]+ nats at L = 4 tokens to \d[\d.]* ± [\d.]+ at L = 128", sentence)
-    low, high = curve.beta.interval
-    assert any(f"(95 % interval {low:.2f} to {high:.2f})" in s for s in figure.sentences)
-    assert "40 documents" in sentence
+def cells(report, name):
+    """Rows of a table by its headings."""
+    table = next(t for t in report.tables if t.name == name)
+    heads = [column.heading for column in table.columns]
+    return [dict(zip(heads, row, strict=True)) for row in table.rows]
+
+
+def test_tables_give_values_with_errors_and_intervals_and_captions_are_short(everything, whole):
+    by_model = {one.run.label: one.curve("direct") for one in load_results(everything) if one.bipartite}
+    for row in cells(whole, "fits"):
+        curve = by_model[row["model"].text]
+        assert (row["β"].value, row["β from"].value, row["β to"].value) == (
+            curve.beta.value,
+            *curve.beta.interval,
+        )
+        assert row["β (95 %)"].text == "{:.3g} to {:.3g}".format(*curve.beta.interval)
+        assert row["I at longest L"].value == curve.mi[-1]
+        assert row["documents"].value == 40
+    assert {row["nats per token"].value for row in cells(whole, "losses")} == {
+        one.position.overall.value for one in load_results(everything) if one.position
+    }
+    for figure in whole.figures:
+        assert 1 <= len(figure.sentences) <= 2
+        assert all(sentence.count(". ") == 0 for sentence in figure.sentences)
+        assert not re.search(r"grows|flat", " ".join(figure.sentences))  # of no model: the tables have them
+
+
+def test_every_figure_has_a_title_and_every_table_a_caption_of_its_own(whole, tmp_path):
+    write_everything(tmp_path, 2, bytes_per_token=(4.18, 3.27))
+    results = load_results(tmp_path)
+    labels = list(dict.fromkeys(one.run.label for one in results))
+    states = dict(zip(labels, ("64*L", "4096"), strict=True))
+    for report in (whole, make_report(results, Options(states=states, reference=labels[0]))):
+        titles = [figure.title for figure in report.figures]
+        captions = [table.caption for table in report.tables]
+        assert len(set(titles)) == len(titles)
+        assert len(set(captions)) == len(captions)
+        told = [
+            *titles,
+            *captions,
+            words(report),
+            *(cell.text for t in report.tables for r in t.rows for cell in r),
+        ]
+        assert not [text for text in told if re.search(r"\d\.\d+ bytes", text)]
+    (in_bytes,) = [f for f in report.figures if f.title.endswith("by bytes")]
+    assert "token" not in " ".join(in_bytes.sentences)
+    checked = next(t for t in report.tables if t.name == "verdicts-on-information")
+    assert [row[0].text for row in checked.rows] == labels[1:]  # nobody keeps up with itself
 
 
 def test_what_was_run_is_said_with_how_much_it_took_and_how_to_repeat_it(whole):
@@ -281,8 +339,10 @@ def test_exact_curves_are_compared_with(tmp_path):
     curve = data["configs"]["l2m_bipartite_text"]["l2m"]["curves"][0]
     curve["exact"], curve["beta_exact"] = curve["mi"], curve["beta"]
     file.write_text(json.dumps(data))
-    sentences = " ".join(make_report(load_results(tmp_path)).figures[0].sentences)
-    assert "off by 0.0 standard errors" in sentences
+    report = make_report(load_results(tmp_path))
+    (row,) = cells(report, "fits")
+    assert row["off by (standard errors)"].text == "0.0"
+    assert "exact values" in " ".join(report.figures[0].sentences)
 
 
 # --- the command ------------------------------------------------------------------------------------------------
@@ -296,7 +356,7 @@ def test_the_command_prints_the_page_it_wrote(everything, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        ('{"results": {"x": {"a', "no complete JSON.*line 1, column"),
+        ('{"results": {"x": {"a', "not comp.*line 1, column"),
         ('{"results": {"arc_easy": {}}, "configs": {"arc_easy": {}}}', "arc_easy, none of an l2m task"),
         ('{"results": {}, "configs": {"t": {"l2m": {"schema": "l2m-eval/bipartite/9"}}}}', "newer than"),
     ],
@@ -318,7 +378,7 @@ def test_files_that_give_no_report_are_named_in_one_line(tmp_path, capsys, conte
         (["--reference", "nobody"], "reference: 'nobody' is neither"),
         (["--state", "nobody=4096"], "no model is called 'nobody'"),
         (["--state", "flat"], "give MODEL=STATE"),
-        (["--draw", "nothing"], "reference: 'nothing' is no published curve"),
+        (["--draw", "nothing"], "reference: 'nothing' is not a published curve"),
     ],
 )
 def test_options_that_make_no_sense_are_named_in_one_line(everything, tmp_path, capsys, arguments, named):
@@ -366,3 +426,46 @@ def test_a_recorded_check_is_shown_as_it_was_and_the_curve_stays_the_measured_on
     assert [(v.status, v.rest) for v in verdicts] == [("violated", "recorded."), ("satisfied", "keeps up.")]
     (group,) = bipartite_groups(select(results))
     assert [s.results.documents is not None for s in group.curves] == [True]
+
+
+# --- what the results hold is read, not computed anew ------------------------------------------------------------
+
+
+def test_the_goodness_of_fit_in_the_page_is_that_of_the_results(monkeypatch):
+    """Stored p-values of shapes, two-point forms and the loss are shown; nothing is compared again."""
+    from l2m_eval.measurements import curves
+
+    def compared_again(*_args, **_kwargs):
+        raise AssertionError("rival shapes were compared again")
+
+    monkeypatch.setattr(curves, "compare_shapes", compared_again)
+    results = load_results(EXAMPLES / "results")
+    report = make_report(results)
+    told = {
+        name: {row[heading].value for row in cells(report, name)}
+        for name, heading in (
+            ("shapes", "its goodness of fit p"),
+            ("two-point-fits", "goodness of fit p"),
+            ("losses", "goodness of fit p"),
+        )
+    }
+    fits = [one.position.fit for one in results if one.position is not None]
+    assert told == {
+        "shapes": {c.shapes[0].p_value for one in results for c in one.bipartite if c.estimator == "direct"},
+        "two-point-fits": {
+            f.p_value for one in results for c in one.two_point for f in c.fits if not f.reason
+        },
+        "losses": {fit.p_value for fit in fits if not fit.reason},
+    }
+    assert sum(map(len, told.values())) > 8
+
+
+def test_results_from_before_shapes_were_kept_are_compared_as_a_run_compares_them(tmp_path):
+    write_bipartite(tmp_path, "m", planted(0.4))
+    (one,) = load_results(tmp_path)
+    assert one.curve("direct").stored_shapes is None
+    now = one.resampled_curve("direct").shapes  # what a run of today writes
+    assert [(f.shape, f.p_value, f.best_share) for f in one.shapes("direct")] == [
+        (f.shape, f.p_value, f.best_share) for f in now
+    ]
+    assert all(np.isfinite(f.p_value) for f in now)

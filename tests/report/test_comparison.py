@@ -1,4 +1,6 @@
-"""Models against each other: what pairing gains, and that ranks respect errors."""
+"""Comparison of models: what pairing gains, and that ranks respect errors."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,9 +8,12 @@ from planted_runs import LENGTHS, planted, write_bipartite
 
 from l2m_eval.errors import L2MError
 from l2m_eval.report.comparison import paired_difference, standings
-from l2m_eval.report.shown import Shown
-from l2m_eval.results import load_results
-from l2m_eval.saved_curves import Estimate
+from l2m_eval.report.labelled import Shown
+from l2m_eval.report.sections.differences import comparison_section, ranked_length
+from l2m_eval.report.selection import bipartite_groups, select
+from l2m_eval.results.check import compare_with
+from l2m_eval.results.load import load_results
+from l2m_eval.statistics.estimate import Estimate
 
 
 def shown(results):
@@ -85,7 +90,7 @@ def test_different_tokenizers_compare_in_bytes_alone(tmp_path):
 
 
 def test_models_that_cannot_be_told_apart_share_their_places():
-    rows = standings(["a", "b", "c"], [Estimate(10, 1.0), Estimate(9.5, 1.0), Estimate(2, 1.0)])
+    rows = standings(["a", "b", "c"], [Estimate.of_mean(value, 1.0, 40) for value in (10, 9.5, 2)])
     assert [(row.label, row.place) for row in rows] == [("a", "1–2"), ("b", "1–2"), ("c", "3")]
 
 
@@ -100,3 +105,53 @@ def test_a_paired_difference_may_tell_apart_what_separate_errors_do_not():
 def test_without_errors_nothing_is_ahead_of_anything():
     rows = standings(["a", "b"], [Estimate(10), Estimate(1)])
     assert {row.place for row in rows} == {"1–2"}
+
+
+def test_a_ranking_in_bytes_is_what_the_paired_difference_at_that_length_says(tmp_path):
+    """Four documents: separate errors by the normal distribution told apart what the documents do not.
+
+    The longest text that both cover lies between two measured lengths of one of them; the difference there is in
+    the table of differences, so that the two tables cannot disagree.
+    """
+    rng = np.random.default_rng(5)
+    for model, size, growth in (("a", 4.0, 0.75), ("b", 3.0, 0.72)):
+        information = 3 * np.array(LENGTHS, float) ** growth + 8 * rng.normal(size=(4, 1))
+        write_bipartite(tmp_path, model, information, bytes_per_token=size)
+    (group,) = [g for g in bipartite_groups(select(load_results(tmp_path))) if g.unit == "bytes"]
+    section = comparison_section([group], [], None)
+    end = ranked_length(group)
+    assert end == 3.0 * LENGTHS[-1]
+    (difference,) = [paired_difference(*group.curves, unit="bytes", at=end, seed=7)]
+    at_end = int(np.flatnonzero(difference.lengths == end)[0])
+    told_apart = difference.low[at_end] > 0 or difference.high[at_end] < 0
+    (ranking,) = [table for table in section.lead if table.name.startswith("ranking")]
+    places = {row[1].text: row[0].text for row in ranking.rows}
+    assert (len(set(places.values())) == 2) == told_apart
+    assert not told_apart  # four documents that scatter this much decide nothing
+    assert set(places.values()) == {"1–2"}
+
+
+def test_separate_errors_of_few_documents_reach_as_far_as_students_t():
+    """A gap of 2.5 joint errors: beyond 1.96 of a normal distribution, within 3.18 of Student's t for 4 documents."""
+    gap = 2.5 * np.sqrt(2)
+    for clusters, places in ((4, {"1–2"}), (1000, {"1", "2"})):
+        rows = standings(
+            ["a", "b"], [Estimate.of_mean(10 + gap, 1.0, clusters), Estimate.of_mean(10, 1.0, clusters)]
+        )
+        assert {row.place for row in rows} == places
+
+
+def test_documents_that_are_grouped_differently_are_paired_by_what_both_leave_independent(tmp_path):
+    """One run by source, one by partners (vCLUB's groups of two): 20 groups, in the report and in the check."""
+    for model, seed in (("a", 1), ("b", 2)):
+        write_bipartite(tmp_path, model, planted(0.4, seed=seed))
+    first, second = load_results(tmp_path)
+    log = second.documents
+    by_group = tuple({**doc, "source": doc["group"]} for doc in log.docs)
+    second = replace(second, documents=replace(log, docs=by_group))
+    found = paired_difference(first, second)
+    assert found.clusters == len({doc["group"] for doc in log.docs}) == 20
+    verdict = compare_with(first, second)
+    # Errors of the ratios are paired, too: what the documents share cancels, with noise of 0.5 and not of 2.
+    unpaired = first.curve("direct").standard_error / second.curve("direct").mi
+    assert (verdict.numbers["errors"] < 0.75 * unpaired).all()

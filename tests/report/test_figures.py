@@ -9,20 +9,18 @@ import pytest
 from planted_runs import LENGTHS, planted, write_bipartite
 
 import l2m_eval
-from l2m_eval.condition import ScalingLaw, published_law
+from l2m_eval.condition.law import ScalingLaw, published_law
 from l2m_eval.errors import L2MError
+from l2m_eval.estimators.position import PositionFit, position_bins
+from l2m_eval.estimators.two_point.fit import TwoPointFit
 from l2m_eval.history_state import history_state_size
-from l2m_eval.report.style import COLUMN_WIDTH, literal, series
-from l2m_eval.report.svg import inline_svg, svg_text
-from l2m_eval.results import load_results
-from l2m_eval.saved_curves import (
-    Estimate,
-    SavedBipartiteCurve,
-    SavedPositionCurve,
-    SavedPositionFit,
-    SavedTwoPointCurve,
-    SavedTwoPointFit,
-)
+from l2m_eval.measurements.curves import BipartiteCurve, FittedPositionCurve, FittedTwoPointCurve
+from l2m_eval.report.figures.axes import round_numbers
+from l2m_eval.report.figures.style import COLUMN_WIDTH, literal, series
+from l2m_eval.report.figures.svg import inline_svg, png_bytes, svg_text
+from l2m_eval.results.load import load_results
+from l2m_eval.statistics.estimate import Estimate
+from l2m_eval.statistics.power_law import PowerLaw
 
 
 @pytest.fixture(autouse=True)
@@ -33,39 +31,50 @@ def _close_figures():
 
 def power_law(exponent=0.5, amplitude=2.0, **changes):
     x = np.array(LENGTHS, float)
+    fit = PowerLaw(
+        Estimate(amplitude), Estimate(exponent, 0.01, (exponent - 0.02, exponent + 0.02)), "loglog", len(x), 9, (),
+        np.empty((0, 2)),
+    )  # fmt: skip
     values = {
-        "name": "direct", "estimator": "direct", "ratio": 2, "lengths": x, "mi": amplitude * x**exponent,
-        "standard_error": 0.1 * np.ones(len(x)), "bytes": None, "clusters": 9,
-        "beta": Estimate(exponent, 0.01, (exponent - 0.02, exponent + 0.02)), "amplitude": Estimate(amplitude),
-        "fit": "loglog", "not_positive": (), "exact": None, "beta_exact": None,
+        "estimator": "direct", "ratio": 2, "lengths": x.astype(int), "mi": amplitude * x**exponent,
+        "standard_error": 0.1 * np.ones(len(x)), "clusters": 9, "fit": fit,
     }  # fmt: skip
-    return SavedBipartiteCurve(**(values | changes))
+    return BipartiteCurve(**(values | changes))
+
+
+def two_point_fit(form, exponent, amplitude, offset, distances, reason=""):
+    return TwoPointFit(form, Estimate(amplitude), Estimate(exponent), Estimate(offset), distances, reason)
 
 
 def two_point(**changes):
-    d = np.array([1.0, 2, 4, 8])
+    d = np.array([1, 2, 4, 8])
     unknown = np.full(4, np.nan)
     values = {
         "name": "two_point", "distances": d, "mi": 1.1 * d**-0.9, "standard_error": 0.01 * np.ones(4),
         "interval": np.full((4, 2), np.nan), "uncorrected": unknown, "null": unknown, "null_spread": unknown,
         "floor": np.full(4, 0.05), "pairs": np.full(4, 1e6), "documents": 5, "groups": 5, "exact": None,
-        "fits": (SavedTwoPointFit("power_law", Estimate(0.9), Estimate(1.1), Estimate(np.nan), (1, 2, 4, 8), ""),),
+        "estimator": "", "marginals": "", "null_method": "", "shuffles": 0, "seed": 0, "bias": unknown,
+        "replicates": np.empty((0, 4)), "scatter": unknown,
+        "fits": (two_point_fit("power_law", 0.9, 1.1, np.nan, (1, 2, 4, 8)),),
     }  # fmt: skip
-    return SavedTwoPointCurve(**(values | changes))
+    return FittedTwoPointCurve(**(values | changes))
 
 
 def position(**changes):
-    first = np.array([1.0, 2, 4, 8])
-    last = np.array([1.0, 3, 7, 15])
+    bins = position_bins(15)
+    first, last = (np.array([getattr(b, end) for b in bins], float) for end in ("first", "last"))
     values = {
-        "names": ("1", "2-3", "4-7", "8-15"), "first": first, "last": last, "nll": 2 + 3 * first**-0.5,
+        "bins": bins, "nll": 2 + 3 * first**-0.5,
         "standard_error": 0.1 * np.ones(4), "tokens": last - first + 1, "bits_per_byte": np.full(4, 1.5),
         "bits_per_byte_error": np.full(4, 0.1), "bytes_per_token": np.full(4, 3.0), "byte_position": 3 * last,
-        "documents": 9, "clusters": 9, "exact": None, "overall": Estimate(3.0, 0.1), "overall_bits_per_byte": None,
-        "context_gain": None,
-        "fit": SavedPositionFit(Estimate(2.0), Estimate(3.0), Estimate(0.5), ("2-3", "4-7", "8-15"), ""),
+        "documents": 9, "clusters": 9, "exact": None, "overall": Estimate(3.0, 0.1),
+        "overall_bits_per_byte": Estimate(np.nan), "context_gain": Estimate(np.nan),
+        "cluster_sums": np.empty((0, 4)), "cluster_tokens": np.empty((0, 4)),
+        "fit": PositionFit(
+            Estimate(2.0), Estimate(3.0), Estimate(0.5), tuple(b.name for b in bins[1:]), 0, 0
+        ),
     }  # fmt: skip
-    return SavedPositionCurve(**(values | changes))
+    return FittedPositionCurve(**(values | changes))
 
 
 def lines_of(ax):
@@ -155,9 +164,7 @@ def test_exact_curves_and_published_laws_are_drawn():
 
 
 def test_values_that_are_not_positive_make_a_linear_axis():
-    ax = l2m_eval.plot_bipartite(
-        {"m": power_law(mi=np.array([-0.5, 1, 2, 3, 4, 5.0]), beta=Estimate(np.nan))}
-    )
+    ax = l2m_eval.plot_bipartite({"m": power_law(mi=np.array([-0.5, 1, 2, 3, 4, 5.0]), exponent=np.nan)})
     assert ax.get_yscale() == "linear"
 
 
@@ -184,12 +191,8 @@ def test_the_noise_floor_is_shaded_up_to_its_value():
 
 
 def test_a_fit_made_before_the_null_was_subtracted_is_drawn_without_its_offset():
-    unfitted = SavedTwoPointFit(
-        "power_law", Estimate(np.nan), Estimate(np.nan), Estimate(np.nan), (), "too few"
-    )
-    fit = SavedTwoPointFit(
-        "power_law_with_offset", Estimate(0.9), Estimate(1.1), Estimate(0.2), (1, 2, 4, 8), ""
-    )
+    unfitted = two_point_fit("power_law", np.nan, np.nan, np.nan, (), "too few")
+    fit = two_point_fit("power_law_with_offset", 0.9, 1.1, 0.2, (1, 2, 4, 8))
     curve = two_point(fits=(unfitted, fit))
     law = 1.1 * np.array([1.0, 8.0]) ** -0.9
     for uncorrected, offset in ((curve.mi + 0.2, 0.0), (curve.mi, 0.2)):
@@ -238,9 +241,11 @@ def test_residuals_are_those_of_the_shapes():
 
 
 @pytest.mark.parametrize("name", ["$\\frac{", "_hidden", "a\nb", "x" * 300, "", "<script>", "日本語", "\x00"])
-def test_any_name_of_a_model_can_be_drawn(name):
+def test_any_name_of_a_model_can_be_drawn(name, recwarn):
     ax = l2m_eval.plot_bipartite({name: power_law(), "other": power_law(0.3)})
     document = svg_text(ax.figure)
+    assert png_bytes(ax.figure).startswith(b"\x89PNG")
+    assert not recwarn.list  # nothing that a reader of the report could do about it
     assert "<script" not in document
     assert len(labels_of(ax)) == 2
     assert max(map(len, labels_of(ax))) < 70
@@ -282,6 +287,49 @@ def test_labels_keep_both_ends_of_a_long_name():
     assert literal("start" + "x" * 100 + "end", 20).startswith("start")
     assert literal("start" + "x" * 100 + "end", 20).endswith("end")
     assert len(literal("start" + "x" * 100 + "end", 20)) == 20
+
+
+def test_any_part_of_a_logarithmic_axis_has_round_ticks_with_room_between_them():
+    """From a tenth of a per cent to twelve decades: two or more, in the range, none closer than eight even ones.
+
+    Eight labels of 7 pt fit above each other in a figure of column width.
+    """
+    for low in (1.0, 4.05, 5.3, 7.9, 0.00023, 2140.75):
+        for span in (1.001, 1.01, 1.1, 1.3, 1.7, 2, 3, 5, 10, 30, 100, 500, 1e4, 1e7, 1e12):
+            ticks = round_numbers(low, low * span, 8)
+            assert len(ticks) >= 2, (low, span)
+            assert low * (1 - 1e-6) <= ticks[0] < ticks[-1] <= low * span * (1 + 1e-6)
+            assert np.diff(np.log(ticks)).min() >= 0.9 * np.log(span) / 8 * (1 - 1e-9), (low, span)
+
+
+def test_labels_of_a_narrow_axis_differ_and_reach_over_all_of_it():
+    """vCLUB's curves of half a decade, and a loss that changes by a few per cent."""
+    values = np.array([5.0, 7.5, 9, 11, 13, 17.0])
+    ax = l2m_eval.plot_bipartite({"m": power_law(mi=values, exponent=np.nan)})
+    ax.figure.canvas.draw()
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    at = np.array(ax.get_yticks())
+    assert len(set(labels)) == len(labels) >= 4
+    assert all(labels)
+    low, high = ax.get_ylim()
+    assert np.log(at.max() / at.min()) > 0.6 * np.log(high / low)
+
+
+def test_an_error_bar_to_zero_does_not_stretch_the_axis_to_it():
+    curve = power_law(standard_error=np.array([0.1, 0.1, 0.1, 0.1, 0.1, 100.0]))
+    ax = l2m_eval.plot_bipartite({"m": curve})
+    assert ax.get_ylim()[0] >= curve.mi.min() / 3
+
+
+def test_horizons_are_named_once_each_and_not_over_each_other():
+    states = {name: history_state_size({"constant": size}, [1, 2, 4]) for name, size in
+              (("a", 4), ("b", 4), ("c", 5))}  # fmt: skip
+    ax = l2m_eval.plot_state_against_law(states, ScalingLaw(2.0, 0.5, "test"))
+    ax.figure.canvas.draw()
+    told = [text for text in ax.texts if text.get_text().startswith("horizon")]
+    assert len(told) == 2
+    first, second = (text.get_window_extent() for text in told)
+    assert not first.overlaps(second)
 
 
 def test_nothing_to_draw_is_one_line():

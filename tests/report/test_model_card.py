@@ -1,16 +1,18 @@
 """The model card: what the hub's own library reads back, and that nothing else in a card is touched."""
 
+import json
 import sys
 
 import pytest
 import yaml
 from huggingface_hub import ModelCard
-from planted_runs import planted, write_bipartite
+from planted_runs import planted, write_bipartite, write_two_point
 
-from l2m_eval.cli import main
+from l2m_eval.cli.main import main
 from l2m_eval.errors import L2MError
 from l2m_eval.report.model_card import BEGIN, END, merged_card, results_of_one_model
-from l2m_eval.results import load_results
+from l2m_eval.results.headline import headline_quantities
+from l2m_eval.results.load import load_results
 
 CARD = """---
 # a comment that stays
@@ -58,6 +60,31 @@ def test_the_hubs_library_reads_every_number_with_its_error(results):
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "form"),
+    [({}, "power_law"), ({"null_correction": "none"}, "power_law_with_offset_in_logarithms")],
+)
+def test_the_decay_is_the_one_that_the_task_reports(tmp_path, settings, form):
+    names = ["power_law", "power_law_with_offset_in_logarithms", "power_law_with_offset"]
+    fits = [{"form": name, "alpha": 0.5 + i, "amplitude": 1.0, "reason": ""} for i, name in enumerate(names)]
+    file = write_two_point(tmp_path, "m", fits=fits)
+    data = json.loads(file.read_text())
+    data["configs"]["l2m_two_point_text"]["l2m"]["settings"].update(settings)
+    file.write_text(json.dumps(data))
+    (alpha,) = [one for one in headline_quantities(load_results(file)[0]) if one.name == "two_point_alpha"]
+    assert alpha.estimate.value == 0.5 + names.index(form)
+    assert alpha.settings == {"form": form}
+
+
+def test_a_decay_that_could_not_be_fitted_is_left_out_not_replaced(tmp_path):
+    fits = [
+        {"form": "power_law", "reason": "two points"},
+        {"form": "power_law_with_offset", "alpha": 0.9, "reason": ""},
+    ]
+    (one,) = load_results(write_two_point(tmp_path, "m", fits=fits))
+    assert "two_point_alpha" not in [quantity.name for quantity in headline_quantities(one)]
+
+
 def test_everything_else_in_a_card_stays_byte_for_byte(results):
     merged = merged_card(CARD, "m", results)
     before, after = (
@@ -77,7 +104,56 @@ def test_other_results_in_the_index_stay_with_fields_we_do_not_know(results):
     assert entry["name"] == "someone"
     other, ours = entry["results"]
     assert other["metrics"] == [{"type": "acc", "value": 0.5, "name": "Accuracy", "extra": "kept"}]
-    assert {metric["type"] for metric in ours["metrics"]} == {"l2m_direct_mi", "l2m_direct_beta"}
+    assert {metric["type"] for metric in ours["metrics"]} == {
+        "l2m_direct_mi",
+        "l2m_direct_beta",
+        "l2m_effective_context",
+    }
+
+
+COMMENTED = """---
+license: mit
+model-index:
+# written by hand
+- name: 'someone'   # the name
+  results:
+# at the margin
+  - task: {type: text-generation}
+    dataset: {name: Other, type: other/data}
+    metrics:
+    - {type: acc, value: 0.50, name: Accuracy}   # measured twice
+# the end of the index
+datasets: [one]
+---
+"""
+IN_BRACKETS = """---
+model-index: [{name: someone, results: [
+{task: {type: text-generation}, dataset: {name: Other, type: other/data},
+ metrics: [{type: acc, value: 0.5, name: Accuracy}]}]}]  # all of it
+license: mit
+---
+"""
+
+
+@pytest.mark.parametrize("card", [COMMENTED, IN_BRACKETS, COMMENTED.replace("\n", "\r\n")])
+def test_comments_quotes_and_brackets_inside_the_index_stay_and_a_second_write_changes_nothing(results, card):
+    merged = merged_card(card, "m", results)
+    in_brackets = (
+        card is IN_BRACKETS
+    )  # ours are put between the last two of them, so that the line is another
+    for line in card.splitlines():
+        if "#" in line or "'" in line:
+            assert (line.partition("#")[2] if in_brackets else line.rstrip()) in merged
+    (entry,) = yaml.safe_load(merged.split("---")[1])["model-index"]
+    assert entry["name"] == "someone"
+    assert [m["type"] for r in entry["results"] for m in r["metrics"]].count("acc") == 1
+    assert {m["type"] for r in entry["results"] for m in r["metrics"]} >= {"acc", "l2m_direct_beta"}
+    assert merged_card(merged, "m", results) == merged
+
+
+def test_an_index_with_a_key_twice_is_one_line(results):
+    with pytest.raises(L2MError, match="model-index cannot be read"):
+        merged_card("---\nmodel-index:\n- name: a\n  name: b\n  results: []\n---\n", "m", results)
 
 
 def test_merging_twice_is_merging_once(results):
@@ -98,7 +174,7 @@ def test_a_new_measurement_replaces_the_old_number(results, tmp_path):
 def test_a_card_without_front_matter_or_results_gets_both(results):
     for card in ("# Title\n", "---\nlicense: mit\n---\n# Title", "---\n---\n"):
         merged = merged_card(card, "m", results)
-        assert len(ModelCard(merged).data.eval_results) == 2
+        assert len(ModelCard(merged).data.eval_results) == 3
         assert "# Title" in merged or "Title" not in card
 
 
@@ -117,9 +193,9 @@ def test_markup_in_a_models_name_is_text(tmp_path):
 @pytest.mark.parametrize(
     ("card", "named"),
     [
-        ("---\na: [\n---\n", "no valid YAML at line"),
-        ("---\n- a\n---\n", "no mapping"),
-        ("---\nmodel-index: 3\n---\n", "no list of entries"),
+        ("---\na: [\n---\n", "not valid YAML at line"),
+        ("---\n- a\n---\n", "not a mapping"),
+        ("---\nmodel-index: 3\n---\n", "not a list of entries"),
         (f"---\na: 1\n---\n{BEGIN}\n", "do not stand once each"),
     ],
 )
@@ -142,7 +218,7 @@ def test_several_models_need_a_choice(tmp_path):
 def test_the_command_prints_or_writes_and_a_second_run_changes_nothing(tmp_path, capsys):
     write_bipartite(tmp_path / "out", "m", planted(0.4))
     assert main(["model-card", str(tmp_path / "out")]) == 0
-    assert len(ModelCard(capsys.readouterr().out).data.eval_results) == 2
+    assert len(ModelCard(capsys.readouterr().out).data.eval_results) == 3
     card = tmp_path / "README.md"
     card.write_bytes(CARD.encode())
     assert main(["model-card", str(tmp_path / "out"), "--write", str(card), "--name", "someone"]) == 0

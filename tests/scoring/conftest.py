@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from lm_eval.models.huggingface import HFLM
 
-from l2m_eval.windows import Window
+from l2m_eval.scoring.windows import Window
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +25,8 @@ def plain_sums() -> Callable[[torch.nn.Module, Window], np.ndarray]:
         return np.add.reduceat(values, [0, *window.cuts[:-1]])
 
     return sums
+
+
+@pytest.fixture(scope="module")
+def lm(tiny_llama):
+    return HFLM(pretrained=str(tiny_llama), device="cpu", batch_size=4, dtype="float32")

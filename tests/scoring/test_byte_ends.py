@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from lm_eval.models.huggingface import HFLM
 
-from l2m_eval.corpora import Chunk
-from l2m_eval.processes.oracle import OracleLM
-from l2m_eval.scoring.tokens import Encoder
+from l2m_eval.corpus.chunks import Chunk
+from l2m_eval.harness.oracle import OracleLM
+from l2m_eval.scoring.encoder import Encoder
 
 
 def chunk(text):
@@ -56,3 +56,42 @@ def test_a_backend_that_decodes_batches_alone_is_asked_for_those():
     encoder = Encoder(Batches())
     assert encoder.knows_bytes
     assert encoder.byte_ends(chunk(text), 80).tolist() == Encoder(oracle).byte_ends(chunk(text), 80).tolist()
+
+
+CHINESE = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。" * 9
+
+
+def byte_level(errors):
+    """A tokenizer whose tokens are bytes, without offsets, that drops (ByT5) or marks a character that was begun."""
+    from transformers import ByT5Tokenizer
+
+    class Backend:
+        prefix_token_id, max_length = 1, 4096
+        tokenizer = ByT5Tokenizer()
+
+        def tok_encode(self, text, add_special_tokens=False):
+            return [b + 3 for b in text.encode("utf-8")]
+
+        def tok_decode(self, ids, **_):
+            return bytes(i - 3 for i in ids).decode("utf-8", errors)
+
+    return Encoder(Backend())
+
+
+@pytest.mark.parametrize("errors", ["ignore", "replace"])
+@pytest.mark.parametrize("text", [CHINESE, "naïve Ωμέγα 🙂🙃 ends. " * 20])
+def test_a_tokenizer_of_bytes_has_a_byte_a_token(errors, text):
+    """Known of every token, in the middle of a character too; a bin without bytes would be infinite bits a byte."""
+    ends = byte_level(errors).byte_ends(chunk(text), 300)
+    # The last character may be begun: up to four bytes, of which some are counted.
+    assert np.abs(ends - np.arange(1, 301)).max() <= 3
+    powers = 2 ** np.arange(9)
+    assert (np.diff(ends[powers - 1], prepend=0) > 0).all()
+
+
+def test_a_fast_tokenizer_of_bytes_shares_a_character_evenly(tiny_llama):
+    encoder = Encoder(HFLM(pretrained=str(tiny_llama), device="cpu", batch_size=1))
+    count = len(encoder.encode(CHINESE, "text"))
+    ends = encoder.byte_ends(chunk(CHINESE), count)
+    assert ends[-1] == len(CHINESE.encode())
+    assert (np.diff(ends, prepend=0) >= 1).all()  # a character has as many bytes as it may have tokens

@@ -8,10 +8,10 @@ import pytest
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from l2m_eval.processes.oracle import OracleLM
-from l2m_eval.scoring.base import Scored
+from l2m_eval.harness.oracle import OracleLM
 from l2m_eval.scoring.finished import FinishedWindows, model_fingerprint
-from l2m_eval.windows import Window
+from l2m_eval.scoring.scorer import Scored
+from l2m_eval.scoring.windows import Window
 
 MODEL = ("fingerprint", "a model")
 
@@ -115,7 +115,7 @@ def test_a_full_disk_costs_the_continuation_and_not_the_run(path, caplog):
     store._connection.execute("PRAGMA max_page_count = 8")
     for i in range(300):
         store.put([(window(i), scored(i))])
-    assert "cannot be written (database or disk is full); the run goes on" in caplog.text
+    assert "cannot be written (database or disk is full); the run continues" in caplog.text
     assert caplog.text.count("cannot be written") == 1
 
 

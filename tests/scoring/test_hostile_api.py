@@ -6,28 +6,27 @@ import gc
 import json
 import re
 import sqlite3
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 from lm_eval.api.model import CachingLM
 from lm_eval.models.openai_completions import LocalCompletionsAPI
+from stand_in_server import SilentHandler, serving
 
-from l2m_eval.corpora import Chunk
+from l2m_eval.corpus.chunks import Chunk
 from l2m_eval.errors import L2MError
 from l2m_eval.measurements.position import PositionRequest
-from l2m_eval.scoring import base, score_requests
-from l2m_eval.scoring.base import choose_scorer
-from l2m_eval.scoring.tokens import Encoder
+from l2m_eval.scoring import answer, score_requests, scorer
+from l2m_eval.scoring.answer import choose_scorer
+from l2m_eval.scoring.encoder import Encoder
+from l2m_eval.scoring.windows import Window
 from l2m_eval.settings import PositionSettings, read_settings
-from l2m_eval.windows import Window
 
 
 def log_prob(token):
-    """What this server says of every token, so that sums can be told by hand."""
-    return -0.01 * (token + 1)
+    """What this server says of every token, so that sums can be told by hand: 320 of them add up to less than one."""
+    return -5.0 - 0.01 * (token + 1)
 
 
 def honest(prompts, **changes):
@@ -39,7 +38,7 @@ def honest(prompts, **changes):
     return {"choices": choices, "usage": {"prompt_tokens": sum(map(len, prompts))}} | changes
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(SilentHandler):
     """Answers as `misbehave` says: a function of the prompts that gives an object, or bytes, or a status."""
 
     protocol_version = "HTTP/1.1"
@@ -48,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        prompts = request["prompt"]
+        prompts = request.get("prompt") or request["input_ids"]
         prompts = prompts if isinstance(prompts[0], list) else [prompts]
         Handler.seen += 1
         answer = Handler.misbehave(prompts)
@@ -56,7 +55,8 @@ class Handler(BaseHTTPRequestHandler):
         if isinstance(answer, int):
             status, answer = answer, b'{"error": {"message": "too many requests\\nplease wait"}}'
         if isinstance(answer, tuple):
-            kind, answer = answer
+            status, kind = (answer[0], kind) if isinstance(answer[0], int) else (status, answer[0])
+            answer = answer[1]
         body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         cut = body.startswith(b"CUT")
         self.send_response(status)
@@ -66,16 +66,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
         self.close_connection = cut
 
-    def log_message(self, *_arguments):
-        pass
-
 
 @pytest.fixture(scope="module")
 def url():
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{http.server_port}/v1/completions"
-    http.shutdown()
+    with serving(Handler) as address:
+        yield address
 
 
 @pytest.fixture
@@ -243,7 +238,8 @@ def requests(count):
 
 def test_a_server_that_goes_away_costs_nothing_that_it_answered(api, server, tmp_path, monkeypatch):
     """With --use_cache: the second run asks for what is missing alone, and ends at the numbers of a whole one."""
-    monkeypatch.setattr(base, "KEPT_AT_ONCE", 4)
+    monkeypatch.setattr(scorer, "KEPT_AT_ONCE", 4)
+    monkeypatch.setattr(answer, "check_first_answers", lambda *_arguments: None)  # which are requests as well
     many = requests(12)
     whole = score_requests(api(batch_size=1), many, progress=False)
 
@@ -260,6 +256,129 @@ def test_a_server_that_goes_away_costs_nothing_that_it_answered(api, server, tmp
     assert Handler.seen == 12 - 8  # two groups of four were kept
     with sqlite3.connect(tmp_path / "cache.l2m.db") as kept:
         assert kept.execute("SELECT count(*) FROM finished").fetchone() == (12,)
+
+
+# --- what the first answer tells -----------------------------------------------------------------------------------
+
+
+def one_less(prompts, generated=-0.5, **changes):
+    """The prompt's log-probabilities without the first token's place, and a generated one's behind."""
+    answer = honest(prompts, **changes)
+    for choice in answer["choices"]:
+        found = choice["logprobs"]["token_logprobs"]
+        choice["logprobs"]["token_logprobs"] = [*found[1:-1], generated]
+    return answer
+
+
+def counted(prompts, generated=1):
+    return {"prompt_tokens": sum(map(len, prompts)), "completion_tokens": generated * len(prompts)}
+
+
+def in_all(value):
+    def answer(prompts):
+        return {"choices": [{"logprobs": {"token_logprobs": [None, *[value] * len(q)]}} for q in prompts]}
+
+    return answer
+
+
+def floored(prompts):
+    answer = honest(prompts)
+    for choice in answer["choices"]:
+        choice["logprobs"]["token_logprobs"][3] = -9999.0
+    return answer
+
+
+FIRST = {
+    "no echo, as llama-server": (
+        lambda p: {"choices": [{"logprobs": {"token_logprobs": [-0.1]}} for _ in p]},
+        "with 1 log-probabilities",
+    ),
+    "one entry less, by its usage": (
+        lambda p: one_less(p, usage=counted(p)),
+        "its usage says that 2 or more are of generated|its usage says that 1 or more are of generated",
+    ),
+    "one entry less, unsaid": (
+        lambda p: one_less(p, generated=-2.0, usage=None),
+        "belong to other tokens than those requested",
+    ),
+    "zeros": (in_all(0.0), "have probabilities that add up to 4.00"),
+    "all equal": (in_all(-2.5), "every token has the log-probability -2.5"),
+    "a floor": (floored, "-9999 replaces log-probabilities that are too small"),
+}
+
+
+@pytest.mark.parametrize("concurrent", [1, 3])
+@pytest.mark.parametrize("kind", FIRST)
+def test_what_the_first_answers_tell_is_not_asked_for_420_times(api, server, kind, concurrent):
+    change, says = FIRST[kind]
+    server(change)
+    with pytest.raises(L2MError, match=says):
+        score_requests(api(num_concurrent=concurrent), requests(60), progress=False)
+    assert Handler.seen <= (1 if kind in ("no echo, as llama-server", "a floor") else 12)
+
+
+SAID = {
+    "a model it does not have": (
+        404,
+        "The model `m` does not exist.",
+        "model: .*`m` does not exist.*'m' was asked for",
+    ),
+    "another path": (
+        404,
+        "Not Found",
+        "base_url: .* answered 404: 'Not Found'; give the address of completions",
+    ),
+    "text alone": (400, "prompt must be a string", "tokenized_requests: .*must be a string.* text alone"),
+    "text alone, by llama.cpp": (
+        500,
+        "type must be string, but is array",
+        "tokenized_requests: .* text alone",
+    ),
+    "a shorter context": (
+        400,
+        "This model's maximum context length is 8 tokens.",
+        "max_length: .*; 128 is assumed, give the server's own",
+    ),
+    "another vocabulary": (400, "Token id 319 is out of vocabulary", "tokenizer: .*out of vocabulary"),
+    "no echo": (400, "echo is not supported", "model: .* it must support echo with logprobs"),
+    "no key": (401, "Incorrect API key", "base_url: .*Incorrect API key.* OPENAI_API_KEY"),
+    "trouble": (
+        503,
+        "loading model",
+        r"base_url: no answer from .* after 1 attempts: 503.*\('loading model'\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("concurrent", [1, 3])
+@pytest.mark.parametrize("kind", SAID)
+def test_the_servers_own_reason_is_quoted_and_the_setting_named(api, server, kind, concurrent):
+    status, words, says = SAID[kind]
+    server(lambda p: (status, json.dumps({"error": {"message": words}}).encode()))
+    with pytest.raises(L2MError, match=says):
+        score_requests(api(num_concurrent=concurrent), requests(3), progress=False)
+
+
+@pytest.mark.parametrize("concurrent", [1, 3])
+def test_a_server_of_sglang_that_is_gone_or_answers_otherwise_is_one_line(
+    server, url, tokenizer_folder, concurrent
+):
+    from lm_eval.models.sglang_generate_API import SGLANGGENERATEAPI
+
+    def lm(at):
+        return SGLANGGENERATEAPI(
+            base_url=at, model="m", tokenizer=str(tokenizer_folder), num_concurrent=concurrent, batch_size=2,
+            max_length=129, max_retries=1, timeout=5,
+        )  # fmt: skip
+
+    with pytest.raises(
+        L2MError, match=r"base_url: no answer from http://127\.0\.0\.1:9/generate after 1 attempts: "
+    ):
+        score_requests(lm("http://127.0.0.1:9/generate"), requests(2), progress=False)
+    with pytest.raises(
+        L2MError, match=r"model: the answer of http.* is not what SGLANGGENERATEAPI reads \(KeyError"
+    ):
+        score_requests(lm(url), requests(2), progress=False)
 
 
 # --- tokenizers of servers ----------------------------------------------------------------------------------------

@@ -10,18 +10,21 @@ import numpy as np
 import pytest
 import torch
 from lm_eval.models.huggingface import HFLM
+from tolerances import of_log_probabilities
 
-from l2m_eval.corpora import Chunk
+from l2m_eval.corpus.chunks import Chunk
 from l2m_eval.errors import L2MError
+from l2m_eval.harness.oracle import OracleLM
 from l2m_eval.measurements.position import PositionRequest
-from l2m_eval.processes.oracle import OracleLM
 from l2m_eval.scoring import memory, score_requests
-from l2m_eval.scoring.base import PerTokenScorer, PortableScorer, choose_scorer
+from l2m_eval.scoring.answer import choose_scorer
+from l2m_eval.scoring.encoder import Encoder
 from l2m_eval.scoring.huggingface import HuggingFaceScorer
-from l2m_eval.scoring.tokens import Encoder
+from l2m_eval.scoring.portable import PerTokenScorer, PortableScorer
+from l2m_eval.scoring.windows import Window
 from l2m_eval.settings import PositionSettings, read_settings
-from l2m_eval.windows import Window
 
+ROUNDING = of_log_probabilities(32)  # the longest texts here
 TEXT = "Some words of a text, in sentences. They go on for a while, and then they end. " * 3
 
 
@@ -69,7 +72,7 @@ def test_a_vocabulary_larger_than_the_tokenizers_takes_its_share_of_probability(
     many = windows()
     assert isinstance(choose_scorer(padded), HuggingFaceScorer)
     for window, scored in zip(many, choose_scorer(padded)(many, no_bar), strict=True):
-        assert scored.sums == pytest.approx(plain_sums(padded.model, window), abs=1e-4)  # float32
+        assert scored.sums == pytest.approx(plain_sums(padded.model, window), abs=ROUNDING)
 
 
 def test_a_head_smaller_than_the_embeddings_is_right_below_it_and_refuses_beyond(llama, plain_sums):
@@ -80,7 +83,7 @@ def test_a_head_smaller_than_the_embeddings_is_right_below_it_and_refuses_beyond
     low, high = windows(300), windows(320)
     high[0].target[1] = 310
     for window, scored in zip(low, choose_scorer(llama)(low, no_bar), strict=True):
-        assert scored.sums == pytest.approx(plain_sums(llama.model, window), abs=1e-4)
+        assert scored.sums == pytest.approx(plain_sums(llama.model, window), abs=ROUNDING)
     with pytest.raises(L2MError, match="it predicts 300 tokens, the text has token id 310"):
         choose_scorer(llama)(high, no_bar)
 
@@ -111,7 +114,7 @@ def test_a_tokenizer_that_does_not_round_trip_is_measured_on_its_own_tokens(loss
     (window,) = made.plan(Encoder(lossy)).windows
     assert window.target[:8].tolist() == [2, 3, 4, 5, 6, 1, 1, 1]
     record = json.loads(score_requests(lossy, [made], progress=False)[0])
-    assert sum(record["sums"]) == pytest.approx(plain_sums(lossy.model, window).sum(), abs=1e-4)
+    assert sum(record["sums"]) == pytest.approx(plain_sums(lossy.model, window).sum(), abs=ROUNDING)
     ends = Encoder(lossy).byte_ends(chunk(text), 8)
     assert ends.tolist() == [4, 10, 17, 19, 24, 25, 34, 35]  # fullwidth letters have three bytes each
 
@@ -122,7 +125,7 @@ def test_a_tokenizer_without_a_token_for_padding_needs_none(llama):
     alone = [score_requests(llama, [r], progress=False)[0] for r in (one, several)]
     together = score_requests(llama, [one, several], progress=False)
     for a, b in zip(alone, together, strict=True):
-        assert json.loads(a)["sums"] == pytest.approx(json.loads(b)["sums"], abs=1e-4)
+        assert json.loads(a)["sums"] == pytest.approx(json.loads(b)["sums"], abs=ROUNDING)
 
 
 def test_a_tokenizer_without_any_start_can_be_given_one(llama, tiny_llama):
@@ -174,6 +177,32 @@ def test_added_tokens_that_are_text_stay_tokens(llama):
     llama.tokenizer.add_tokens(["        ", "sentences"])
     (window,) = request(8, text="sentences        sentences " * 20).plan(Encoder(llama)).windows
     assert window.target[:3].tolist() == [321, 320, 321]
+
+
+class LikeMistralCommon:
+    """What transformers' tokenizer over mistral-common accepts, and what is a method there."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        self.all_special_ids, self.unk_token_id = inner.all_special_ids, None
+        self.bos_token_id, self.eos_token_id = inner.bos_token_id, inner.eos_token_id
+
+    def added_tokens_decoder(self):
+        return {}
+
+    def decode(self, ids):
+        return self.inner.decode(ids)
+
+    def __call__(self, text, add_special_tokens=True, split_special_tokens=False, **settings):
+        if split_special_tokens or settings:
+            raise ValueError("`MistralCommonBackend` does not support `split_special_tokens`.")
+        return {"input_ids": self.inner(text, split_special_tokens=True)["input_ids"]}
+
+
+def test_a_tokenizer_that_only_resembles_the_base_class_gives_the_same_tokens(llama):
+    expected = Encoder(llama).encode(TEXT, "a document")
+    llama.tokenizer = LikeMistralCommon(llama.tokenizer)
+    assert Encoder(llama).encode(TEXT, "a document").tolist() == expected.tolist()
 
 
 # --- contexts -----------------------------------------------------------------------------------------------------
@@ -247,8 +276,8 @@ def test_weights_that_are_no_numbers_end_in_one_line(llama, value, named, where)
 
 
 def test_what_is_no_number_is_not_kept_for_the_next_run(tmp_path):
-    from l2m_eval.scoring.base import Scored
     from l2m_eval.scoring.finished import FinishedWindows
+    from l2m_eval.scoring.scorer import Scored
 
     kept = FinishedWindows(tmp_path / "cache.db", ("m", "a model"))
     good, bad = windows(count=2)
@@ -344,5 +373,19 @@ def test_every_way_of_running_out_of_memory_halves_the_batch_and_loses_nothing(l
     again = choose_scorer(llama)(many, no_bar)
     assert failed == [2]
     for a, b in zip(whole, again, strict=True):
-        assert a.sums == pytest.approx(b.sums, abs=1e-4)
+        assert a.sums == pytest.approx(b.sums, abs=ROUNDING)
     assert not memory.is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+
+
+@pytest.mark.parametrize(("name", "token"), [("pad_token", "!"), ("eos_token", "\n"), ("pad_token", "e")])
+def test_ordinary_tokens_declared_special_are_text(tiny_llama, name, token):
+    """Text reaches them by ordinary merges: it is measured, and its tokens are those without the declaration."""
+    from transformers import AutoTokenizer
+
+    plain = HFLM(pretrained=str(tiny_llama), device="cpu", batch_size=1)
+    text = "Stop! he said.\n\nThen everything ended!\n"
+    expected = Encoder(plain).encode(text, "text")
+    tokenizer = AutoTokenizer.from_pretrained(str(tiny_llama))
+    setattr(tokenizer, name, token)
+    declared = HFLM(pretrained=str(tiny_llama), tokenizer=tokenizer, device="cpu", batch_size=1)
+    assert Encoder(declared).encode(text, "text").tolist() == expected.tolist()

@@ -1,0 +1,158 @@
+"""Which fit of a power law is best: bias, spread and coverage of β over many small samples of known processes.
+
+    python benchmarks/validation_fits.py --output docs/validation_fits.md
+
+Documents of `validation_scenarios.py` are drawn once for each scenario; every replicate takes some of them, as a run
+does, and fits β by each method with its interval. The truth is the same fit to the exact curve, with the errors of
+all documents drawn as weights, so that a method is not charged for a process that is no power law over the range.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from validation_scenarios import SCENARIOS, SEED, Scenario, draw, exact_curve, source_of
+
+from l2m_eval.statistics.clusters import cluster_sums, linearised_error, resampled_curves
+from l2m_eval.statistics.intervals import resampled_interval
+from l2m_eval.statistics.power_law import fit_power_law
+
+LAWS = [one for one in SCENARIOS if one.name.startswith("Santa Fe")]
+DOCUMENTS = (20, 50)
+RESAMPLES = 200
+Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # lengths, curves, residuals of clusters → β
+
+
+def by(method: str) -> Fit:
+    """A method of the package; its weights are the errors of the points."""
+    return lambda x, curves, residuals: fit_power_law(x, curves, linearised_error(residuals), method)[1]
+
+
+def generalised(x: np.ndarray, curves: np.ndarray, residuals: np.ndarray) -> np.ndarray:
+    """Generalised least squares of I, with the covariance of the points from the clusters, shrunk.
+
+    The correlations are shrunk towards none, by the intensity of Schäfer and Strimmer, Stat. Appl. Genet. Mol. Biol.
+    4 (2005).
+    """
+    count = len(residuals)
+    errors = linearised_error(residuals)
+    scores = residuals / residuals.std(axis=0)
+    products = scores[:, :, None] * scores[:, None, :]
+    correlation = products.mean(axis=0)
+    variance = count / (count - 1) ** 3 * ((products - correlation) ** 2).sum(axis=0)
+    off = ~np.eye(len(x), dtype=bool)
+    intensity = min(1.0, variance[off].sum() / (correlation[off] ** 2).sum())
+    shrunk = np.where(off, (1 - intensity) * correlation, 1.0) * np.outer(errors, errors)
+    weights = np.linalg.inv(shrunk)
+    exponents, step = np.linspace(-3.0, 4.0, 281), 7 / 280
+    grid = np.broadcast_to(exponents, (len(curves), len(exponents)))
+    for _ in range(4):
+        powers = (x / np.exp(np.log(x).mean())) ** grid[..., None]
+        weighed = powers @ weights
+        products_ = np.einsum("ckp,cp->ck", weighed, curves)
+        explained = products_ * np.abs(products_) / np.einsum("ckp,ckp->ck", weighed, powers)
+        best = grid[np.arange(len(curves)), explained.argmax(axis=1)]
+        grid, step = best[:, None] + np.linspace(-step, step, 21), step / 10
+    return best
+
+
+METHODS: dict[str, Fit] = {
+    "loglog, as published": by("loglog"),
+    "wls": by("wls"),
+    "weighted": by("weighted"),
+    "generalised": generalised,
+}
+
+
+def residuals_of(terms: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """What each cluster adds to the deviation of the mean, (clusters, points)."""
+    sums, sizes = cluster_sums(terms, clusters)
+    return (sums - sizes[:, None] * terms.mean(axis=0)) / len(terms)
+
+
+def rows_of(scenario: Scenario, pool: int, replicates: int) -> Iterator[list[str]]:
+    """A row for each number of documents and method."""
+    sums, _ = draw(scenario, pool, 1)
+    terms, source = sums["conditional"] - sums["marginal"], source_of(scenario, pool)
+    x, exact = np.array(scenario.lengths, float), exact_curve(scenario)[None]
+    truths = {name: float(fit(x, exact, residuals_of(terms, source))[0]) for name, fit in METHODS.items()}
+    for documents in DOCUMENTS:
+        rng = np.random.default_rng([SEED, documents])
+        found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in METHODS}
+        for _ in range(replicates):
+            start = int(rng.integers(pool - documents))  # neighbours, so that clusters stay together
+            chosen, labels = terms[start : start + documents], source[start : start + documents]
+            residuals = residuals_of(chosen, labels)
+            curves = resampled_curves(*cluster_sums(chosen, labels), rng, RESAMPLES)
+            for name, fit in METHODS.items():
+                value = float(fit(x, chosen.mean(axis=0)[None], residuals)[0])
+                interval = resampled_interval(fit(x, curves, residuals), value, len(residuals))
+                found[name].append((value - truths[name], *(end - truths[name] for end in interval)))
+        for name, values in found.items():
+            yield [scenario.name, str(documents), name, *summary(np.array(values))]
+
+
+def summary(values: np.ndarray) -> list[str]:
+    """Median and spread of the deviation, coverage, width of the interval, and how often there is no fit."""
+    fitted = values[np.isfinite(values[:, 0])]
+    low, middle, high = np.quantile(fitted[:, 0], [0.1587, 0.5, 0.8413])
+    covered = ((fitted[:, 1] <= 0) & (fitted[:, 2] >= 0)).mean()
+    width = float(np.median(fitted[:, 2] - fitted[:, 1]))
+    return [
+        f"{middle:+.3f}", f"{(high - low) / 2:.3f}", f"{100 * covered:.0f} %", f"{width:.3f}",
+        f"{100 * (1 - len(fitted) / len(values)):.0f} %",
+    ]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pool", type=int, default=3000, help="documents drawn for each scenario")
+    parser.add_argument("--replicates", type=int, default=250)
+    parser.add_argument("--output", type=Path, help="Markdown file to write (default: printed)")
+    given = parser.parse_args()
+    head = ["process", "documents", "fit", "bias of β", "spread of β", "coverage", "width", "no fit"]
+    lines = [f"| {' | '.join(head)} |", f"| --- | ---: | --- |{' ---: |' * 5}"]
+    for scenario in LAWS:
+        lines += [f"| {' | '.join(row)} |" for row in rows_of(scenario, given.pool, given.replicates)]
+    text = PAGE.format(table="\n".join(lines), replicates=given.replicates, pool=given.pool)
+    if given.output:
+        given.output.write_text(text, encoding="utf-8")
+    else:
+        print(text)
+
+
+PAGE = """# Fits of the exponent, compared
+
+Points of a curve differ in error by up to a factor of ten, and share documents. Four fits of β, on {replicates}
+samples of each process, from {pool:,} documents:
+
+- *loglog*: ordinary least squares of log I on log L, as published. Every point counts alike, however uncertain; a
+  sample with a point that is not positive has no fit.
+- *wls*: least squares of I itself, weighted by 1/error².
+- *weighted*: the same with errors smoothed over the lengths (a parabola in logarithms).
+- *generalised*: least squares of I with the covariance of the points, whose correlations are shrunk.
+
+*Bias* is the median deviation from the same fit to the exact curve, *spread* half the distance of the 16 % and 84 %
+quantiles, *coverage* that of the 95 % interval from {replicates} samples (one standard error is 1.4 %), *width* its
+median.
+
+{table}
+
+**What follows.** The weighted fit (`fit: weighted`) has about half the spread of the published one, and intervals of
+half the width; its bias is below a tenth of the interval, its coverage 91 to 98 %, and it exists wherever the
+published one does not. With raw errors (*wls*), which are themselves uncertain where documents are few, coverage
+falls to 84 %. Covariances buy nothing here and cost coverage.
+
+The default is `auto`, the published fit where all points are positive: exponents of different fits are not compared
+with each other, and results that exist were fitted by it. Where a curve is not quite a power law, fits differ in
+what they call β, too: the weighted one follows the long lengths, whose relative errors are small.
+
+Made by `python benchmarks/validation_fits.py --output docs/validation_fits.md`.
+"""
+
+
+if __name__ == "__main__":
+    main()

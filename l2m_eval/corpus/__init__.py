@@ -1,0 +1,1 @@
+"""Documents: where they come from, and which parts of them are measured."""

@@ -1,0 +1,1 @@
+"""Two-point mutual information: pairs of tokens counted, nulls subtracted, the decay fitted."""

@@ -1,0 +1,1 @@
+"""Everything that plugs into lm-evaluation-harness or differs between its releases."""

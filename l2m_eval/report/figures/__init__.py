@@ -1,0 +1,1 @@
+"""Figures, each a function of results that draws with matplotlib."""

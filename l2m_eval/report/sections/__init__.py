@@ -1,0 +1,1 @@
+"""Sections of a report's page: a table, figures and sentences on one question."""

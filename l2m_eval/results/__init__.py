@@ -1,0 +1,1 @@
+"""Saved harness results: found, read back with types, and checked."""

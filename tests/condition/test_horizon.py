@@ -1,0 +1,91 @@
+"""Theorem 5.2: what a state can pass on, how much of it is used, and where the law of the data fills it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from toys import LENGTHS, curve, law, state
+
+from l2m_eval.condition.horizon import horizon, state_capacity, utilisation
+from l2m_eval.condition.law import ScalingLaw
+from l2m_eval.condition.state_check import check_model
+from l2m_eval.errors import L2MError
+
+
+def test_an_element_holds_its_bits_and_the_last_token_its_logarithm():
+    assert state_capacity(state("10", bits=4), 100, vocabulary=50)[()] == pytest.approx(
+        40 * math.log(2) + math.log(50)
+    )
+    assert state_capacity(state("10*L"), 100, nats_per_element=0.5)[()] == pytest.approx(500)
+
+
+def test_the_horizon_of_a_fixed_state_is_where_the_law_fills_it():
+    capacity = 10**6 * 16 * math.log(2)
+    found = horizon(law(), state("10**6"))
+    assert found.length == pytest.approx((capacity / 2.0) ** (1 / 0.75), rel=1e-9)
+    replicates = law().replicates
+    lengths = np.sort((capacity / replicates[:, 0]) ** (1 / replicates[:, 1]))
+    # the interval is that of the exact crossings of the resamples, to the one next to it
+    for end, place in zip(found.interval, (49, 1949), strict=True):
+        assert lengths[place - 1] * (1 - 1e-9) <= end <= lengths[place + 1] * (1 + 1e-9)
+    assert found.never == 0
+
+
+def test_few_documents_widen_the_horizons_interval():
+    """As far out as Student's t reaches for 20 clusters, and the narrowness of resampled means: 2.09 · 1.026."""
+    known = law(resamples=20_000)
+    many, few = (horizon(replace(known, clusters=n), state("10**6")).interval for n in (None, 20))
+    widths = [math.log(high / low) for low, high in (many, few)]
+    assert widths[1] / widths[0] == pytest.approx(2.093 * math.sqrt(20 / 19) / 1.96, rel=0.05)
+
+
+def test_the_horizon_lies_where_a_window_and_an_attention_layer_together_are_crossed():
+    hybrid = state("100*min(L, 64)+ 0.001*L")
+    found = horizon(ScalingLaw(50.0, 0.8, "toy"), hybrid, nats_per_element=1.0)
+    left = found.length / 2  # the state is that after half the tokens
+    assert 50.0 * found.length**0.8 == pytest.approx(6400 + 0.001 * left, rel=2e-3)  # sizes are whole numbers
+    # 50·L^0.8 = 0.0005·L again where L^0.2 = 10^5; found on a grid of 40 points a decade
+    assert 1e25 <= found.until <= 1e25 * 10 ** (1 / 40) * (1 + 1e-9)
+
+
+def test_a_law_that_attention_outgrows_has_no_horizon():
+    found = horizon(law(), state("64*L"), vocabulary=4096)
+    assert math.isinf(found.length)
+    assert found.interval == (math.inf, math.inf)
+    assert found.never == 1
+
+
+def test_without_resamples_the_intervals_corners_bound_the_horizon():
+    stated = ScalingLaw(2.0, 0.75, "toy", exponent_interval=(0.7, 0.8), amplitude_interval=(1.5, 2.5))
+    capacity = 10**6 * 16 * math.log(2)
+    low, high = horizon(stated, state("10**6")).interval
+    assert low == pytest.approx((capacity / 2.5) ** (1 / 0.8), rel=1e-9)
+    assert high == pytest.approx((capacity / 1.5) ** (1 / 0.7), rel=1e-9)
+
+
+def test_resamples_that_are_no_laws_neither_cross_nor_spoil_the_interval():
+    bad = np.array([[np.nan, np.nan], [0.0, 0.75], [-1.0, 0.75]])
+    replicates = np.concatenate([law().replicates, bad])
+    found = horizon(ScalingLaw(2.0, 0.75, "toy", replicates=replicates), state("10**6"))
+    assert found.never == pytest.approx(2 / 2002)
+    assert np.isfinite(found.interval).all()
+
+
+def test_utilisation_is_the_share_of_the_capacity_after_the_left_block():
+    capacity, used, errors = utilisation(curve(), state("10*L"), nats_per_element=2.0)
+    np.testing.assert_allclose(capacity, 10 * LENGTHS)
+    np.testing.assert_allclose(used, 2.0 * LENGTHS**0.75 / (10 * LENGTHS))
+    np.testing.assert_allclose(errors, 0.05 * used)
+    with pytest.raises(L2MError, match="unit"):
+        utilisation(curve(unit="bytes"), state("L"), vocabulary=10)
+
+
+@pytest.mark.parametrize(
+    "constants", [{"vocabulary": 0}, {"nats_per_element": -1.0}, {"nats_per_element": math.inf}]
+)
+def test_a_bound_that_makes_no_sense_is_refused(constants):
+    with pytest.raises(L2MError, match=next(iter(constants))):
+        check_model(state("L"), law(), **constants)

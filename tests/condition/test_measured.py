@@ -1,0 +1,123 @@
+"""What a model needs beside what it has: δ, the calibrated horizon, and the bound held against every point."""
+
+import math
+
+import numpy as np
+import pytest
+from toys import law, state
+
+from l2m_eval.condition.law import ScalingLaw
+from l2m_eval.condition.measured import Calibration, KeptPoint, MeasuredState, NeededState, calibration
+from l2m_eval.condition.state_check import check_model
+from l2m_eval.condition.verdict import Verdict
+from l2m_eval.statistics.estimate import Estimate
+
+LENGTHS = (256, 1024, 4096)
+VOCABULARY = 4096
+
+
+def estimate(value, relative=0.1):
+    return Estimate(value, relative * value, (value * (1 - 2 * relative), value * (1 + 2 * relative)))
+
+
+def family(name, tokens, elements_per_token=100.0, bits=16, drops=True, information=10.0):
+    """A window of so many tokens that keeps 95 % of the information."""
+    sizes = [elements_per_token * bits * n for n in tokens]
+    delta = math.log(sizes[-1] / sizes[0]) / math.log(LENGTHS[-1] / LENGTHS[0])
+    return NeededState(
+        name, drops, tuple(map(estimate, tokens)), tuple(map(estimate, sizes)),
+        tuple(estimate(0.95 * information / size) for size in sizes), estimate(delta),
+    )  # fmt: skip
+
+
+def measured(*families, points=()):
+    bits = 100 * 16 * np.array(LENGTHS) / 2
+    return MeasuredState("books with 32 documents", 0.95, LENGTHS, bits, families, tuple(points))
+
+
+WINDOW = family("window", [32, 64, 128])  # L^0.5: twice at four times the length
+
+
+def test_what_an_element_carries_is_the_kept_information_over_the_needed_elements():
+    found = calibration(measured(WINDOW), 100 * np.array(LENGTHS) / 2)
+    assert found.nats_per_element.value == pytest.approx(0.95 * 10 / (100 * 128))
+    assert (found.length, found.state) == (4096, "window128")
+
+
+def test_ways_that_keep_all_elements_calibrate_none():
+    """Fewer bits of each element say nothing of how many elements are needed."""
+    rounded = family("bits", [60, 120, 240], drops=False)
+    assert calibration(measured(rounded), 100 * np.array(LENGTHS) / 2) is None
+
+
+def test_the_calibrated_horizon_of_a_fixed_state_is_where_the_law_is_what_its_elements_carry():
+    """A window of 128 tokens that needs all of itself: A·L^β = C·dim z at L = (C·dim z / A)^(1/β)."""
+    fixed, data = state("100*min(L, 128)"), ScalingLaw(1.0, 0.5, "a toy")
+    needed = family("window", [120], information=40.0)
+    fewer = MeasuredState("t", 0.95, (4096,), np.array([100 * 16 * 128.0]), (needed,), ())
+    verdict = check_model(fixed, data, vocabulary=VOCABULARY, measured=fewer)
+    carried = 0.95 * 40 / (100 * 120)
+    reached = verdict.numbers["horizon"]
+    assert reached["length"] == pytest.approx((carried * 100 * 128) ** 2, rel=1e-6)
+    # The law is exact: the interval is that of what an element carries, whose error of 10 % is 20 % of the length.
+    low, high = reached["interval"]
+    assert math.log(high / low) == pytest.approx(2 * 2 * 1.96 * 0.1, rel=1e-3)
+    assert "nats (window120 keeps 95 % at L = 4,096), the data's law reaches the capacity" in verdict.sentence
+    assert verdict.numbers["at_context"] is None
+
+
+def test_a_state_that_grows_faster_than_the_law_has_no_calibrated_horizon():
+    """Though the constant, measured at a long text, gives short ones less than the law asks for."""
+    verdict = check_model(state("100*L"), law(0.3, amplitude=2.0), measured=measured(WINDOW))
+    assert math.isinf(verdict.numbers["horizon"]["length"])
+    assert "never reaches the capacity of this state" in verdict.sentence
+
+
+def test_a_law_above_the_capacity_everywhere_is_said():
+    short = ScalingLaw(1e6, 0.5, "a toy")
+    verdict = check_model(state("100*min(L, 128)"), short, measured=measured(WINDOW))
+    assert "is above the capacity of this state at every length" in verdict.sentence
+
+
+def test_the_sentence_says_what_is_needed_beside_what_there_is():
+    rounded = family("bits", [40, 80, 100], drops=False)
+    verdict = check_model(state("100*L"), law(0.3), measured=measured(rounded, WINDOW))
+    assert (
+        "Measured on books with 32 documents: the model needs L^0.50 ± 0.05 for 95 % of its information (window) and "
+        "has L^1; at L = 4,096 it has 400 KiB and needs 19.5 KiB (bits)." in verdict.sentence
+    )
+    numbers = verdict.numbers["measured"]
+    assert (numbers["delta"], numbers["delta_of"]) == (pytest.approx(0.5), "window")
+    again = Verdict.from_json(verdict.to_json())
+    assert again.to_json() == verdict.to_json()
+
+
+def test_a_given_constant_is_not_calibrated_anew():
+    given = {"nats_per_element": 0.5, "vocabulary": VOCABULARY}
+    fixed, data = state("100*min(L, 128)"), law(0.5)
+    with_state = check_model(fixed, data, measured=measured(WINDOW), **given)
+    assert with_state.numbers["horizon"] == check_model(fixed, data, **given).numbers["horizon"]
+
+
+def test_no_kept_information_exceeds_the_bound_and_one_that_does_is_named():
+    """bits·ln 2 + log M, beyond what the point's error explains."""
+    most = 8 * math.log(2) + math.log(VOCABULARY)
+    points = [
+        KeptPoint("bits4", 256, 0.5 * most, 0.1, 8),
+        KeptPoint("bits2", 256, 1.1 * most, 0.1 * most, 8),
+        KeptPoint("window4", 1024, 1.5 * most, 0.1 * most, 8),
+        KeptPoint("context4", 1024, 100 * most, 0.0, math.nan),
+    ]
+    verdict = check_model(
+        state("100*L"), law(0.3), vocabulary=VOCABULARY, measured=measured(WINDOW, points=points)
+    )
+    bound = verdict.numbers["measured"]["bound"]
+    assert [one["state"] for one in bound["above"]] == ["window4"]
+    assert bound["points"] == 3
+    assert bound["largest_share"] == pytest.approx(1.5)
+    assert "1 point(s) lie above the bound of Theorem 5.2 (window4 at L = 1,024)" in verdict.sentence
+
+
+def test_an_assumption_names_the_state_and_the_length():
+    found = Calibration(estimate(4.1e-5), 2048, "window231", 0.95)
+    assert "4.1e-05 nats (window231 keeps 95 % at L = 2,048)" in found.assumption

@@ -1,0 +1,94 @@
+"""Rival shapes: a planted shape is found again, and only documents say how sure that is."""
+
+import numpy as np
+import pytest
+
+from l2m_eval.errors import L2MError
+from l2m_eval.statistics.shapes import (
+    LINE,
+    LOGARITHM,
+    POWER_LAW,
+    SATURATION,
+    SHAPES,
+    compare_shapes,
+    fit_shapes,
+)
+
+LENGTHS = np.array([4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048], float)
+PLANTED = {
+    POWER_LAW: (2.0, 0.4),
+    LOGARITHM: (1.0, 2.5),
+    LINE: (3.0, 0.01),
+    SATURATION: (9.0, 60.0),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_a_planted_shape_is_recovered_and_leaves_nothing(shape):
+    values = shape.evaluate(LENGTHS, np.array([PLANTED[shape.name]]))[0]
+    fits = fit_shapes(LENGTHS, values, np.full(10, 0.1))
+    best = min(fits, key=lambda fit: fit.misfit)
+    assert best.shape == shape.name
+    # The two searches end on grids finer than a thousandth.
+    assert best.parameters == pytest.approx(PLANTED[shape.name], rel=2e-3)
+    assert best.misfit < 1e-2
+    assert all(fit.misfit > 100 for fit in fits if fit is not best)
+
+
+def test_residuals_are_in_standard_errors_and_their_squares_add_up_to_the_misfit():
+    errors = np.linspace(0.1, 0.5, 10)
+    for fit in fit_shapes(LENGTHS, 2 * LENGTHS**0.3, errors):
+        np.testing.assert_allclose(fit.residuals, (2 * LENGTHS**0.3 - fit.fitted) / errors)
+        assert fit.misfit == pytest.approx((fit.residuals**2).sum())
+
+
+def test_linear_fits_agree_with_numpys_weighted_least_squares():
+    rng = np.random.default_rng(1)
+    values, errors = 5 + rng.normal(size=10), rng.uniform(0.2, 1, 10)
+    fits = {fit.shape: fit for fit in fit_shapes(LENGTHS, values, errors)}
+    for name, x in ((LINE, LENGTHS), (LOGARITHM, np.log(LENGTHS))):
+        slope, intercept = np.polyfit(x, values, 1, w=1 / errors)
+        assert fits[name].parameters == pytest.approx((intercept, slope), rel=1e-9)
+
+
+def noisy_documents(curve, noise, count=60, seed=3):
+    rng = np.random.default_rng(seed)
+    terms = curve + rng.normal(scale=noise, size=(count, len(curve)))
+    return terms, terms.std(axis=0, ddof=1) / np.sqrt(count)
+
+
+def test_shares_are_sure_where_shapes_differ_by_far_and_split_where_they_do_not():
+    sharp, errors = noisy_documents(2 * LENGTHS**0.6, 1.0)
+    clusters = np.arange(60)
+    fits = compare_shapes(LENGTHS, sharp, clusters, errors, rng=np.random.default_rng(0))
+    shares = {fit.shape: fit.best_share for fit in fits}
+    assert shares[POWER_LAW] > 0.999
+    assert sum(shares.values()) == pytest.approx(1)
+    # The same curve under noise a hundred times the difference between the shapes: no shape has it to itself.
+    dull, errors = noisy_documents(5 + 0.001 * np.log(LENGTHS), 50.0)
+    fits = compare_shapes(LENGTHS, dull, clusters, errors, rng=np.random.default_rng(0))
+    assert max(fit.best_share for fit in fits) < 0.95
+
+
+def test_the_same_seed_gives_the_same_shares():
+    terms, errors = noisy_documents(3 + np.log(LENGTHS), 2.0)
+    first, second = (
+        compare_shapes(LENGTHS, terms, np.arange(60) // 2, errors, rng=np.random.default_rng(5))
+        for _ in range(2)
+    )
+    assert [fit.best_share for fit in first] == [fit.best_share for fit in second]
+
+
+def test_one_cluster_gives_fits_without_shares():
+    terms, errors = noisy_documents(3 + np.log(LENGTHS), 1.0)
+    fits = compare_shapes(LENGTHS, terms, np.zeros(60), errors, rng=np.random.default_rng(0))
+    assert all(np.isnan(fit.best_share) and np.isfinite(fit.misfit) for fit in fits)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "errors", "named"),
+    [([4, 8], [1, 1], "three lengths"), ([4, 8, 16], [1, 0, 1], "standard error is not positive")],
+)
+def test_too_little_to_compare_is_refused_in_one_line(lengths, errors, named):
+    with pytest.raises(L2MError, match=named):
+        fit_shapes(lengths, np.ones(len(lengths)), errors)
