@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -23,6 +24,13 @@ hypothesis.settings.load_profile("same inputs")
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Past L2M_SLOW_UNTIL (seconds since 1970), no slow test is begun: CI has an hour, however slow its machine is."""
+    until = float(os.environ.get("L2M_SLOW_UNTIL", "inf"))
+    if item.get_closest_marker("slow") and time.time() > until:
+        pytest.skip("the time for slow tests is up (L2M_SLOW_UNTIL)")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
