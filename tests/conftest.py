@@ -27,7 +27,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Past L2M_SLOW_UNTIL (seconds since 1970), no slow test is begun: CI has an hour, however slow its machine is."""
+    """Past L2M_SLOW_UNTIL (seconds since 1970) no slow test is begun: CI has an hour, however slow its machine."""
     until = float(os.environ.get("L2M_SLOW_UNTIL", "inf"))
     if item.get_closest_marker("slow") and time.time() > until:
         pytest.skip("the time for slow tests is up (L2M_SLOW_UNTIL)")
