@@ -171,16 +171,16 @@ def measured_sentence(numbers: dict[str, Any], gamma: float) -> str:
         error = numbers["delta_error"]
         spread = f" ± {error:.2f}" if math.isfinite(error) else ""
         has = f" and has L^{gamma:.3g}" if math.isfinite(gamma) else ""
-        parts.append(f"needs L^{numbers['delta']:.2f}{spread} {about} ({numbers['delta_of']}){has}")
+        parts.append(f"the model needs L^{numbers['delta']:.2f}{spread} {about} ({numbers['delta_of']}){has}")
     there = numbers["at_longest"]
     if there is not None:
-        needs = "needs" if numbers["delta"] is not None else f"needs {about}"
+        who, share = ("it", "") if parts else ("the model", f" {about}")
         parts.append(
-            f"at L = {there['length']:,} it has {size_in_words(there['has'])} and {needs} "
-            f"{size_in_words(there['needs'])} ({there['family']})"
+            f"at L = {there['length']:,} {who} has {size_in_words(there['has'])} and needs "
+            f"{size_in_words(there['needs'])}{share} ({there['family']})"
         )
     above = numbers["bound"]["above"]
-    sentence = f"Measured on {numbers['of']}: the model {'; '.join(parts)}." if parts else ""
+    sentence = f"Measured on {numbers['of']}: {'; '.join(parts)}." if parts else ""
     if above:
         named = ", ".join(f"{one['state']} at L = {one['length']:,}" for one in above[:3])
         sentence += (

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from l2m_eval.condition.law import ScalingLaw
+from l2m_eval.statistics.estimate import Estimate
+from l2m_eval.statistics.power_law import PowerLaw
 
 REPLICATES = np.stack([np.full(5, 2.0), [0.5, 0.6, 0.7, 0.8, 0.9]], axis=1)
 
@@ -41,3 +43,28 @@ def test_an_error_that_is_given_comes_first_and_an_exact_law_has_none():
     assert law(replicates=REPLICATES, error=0.03).exponent_error == 0.03
     assert law().exponent_error == 0
     assert law().bounds == (0.7, 0.7)
+
+
+def test_a_law_of_many_documents_leaves_a_fortieth_of_its_resamples_on_either_side():
+    """Where no number of documents is known, none widens the interval; twenty documents do."""
+    evenly = np.stack([np.full(20_001, 2.0), np.linspace(0, 1, 20_001)], axis=1)
+    # Two resamples, 5e-5 apart, for a quantile between two of them.
+    assert law(replicates=evenly).bounds == pytest.approx((0.025, 0.975), abs=1e-4)
+    low, high = law(replicates=evenly, clusters=20).bounds
+    assert low < 0.0175  # the tail of a normal distribution beyond Student's 2.09
+    assert high == pytest.approx(1 - low, abs=1e-4)
+
+
+def test_a_law_says_its_interval_or_that_none_is_known():
+    assert "(no interval published; a test)" in law().describe()
+    stated = law(exponent_interval=(0.6, 0.8))
+    assert stated.describe() == "L^0.70 (95 % interval 0.60 to 0.80; a test)"
+    resampled = law(replicates=REPLICATES)
+    assert f"95 % interval {resampled.bounds[0]:.2f} to {resampled.bounds[1]:.2f}" in resampled.describe()
+
+
+def test_the_law_of_a_fit_is_that_of_equal_blocks_unless_it_is_said():
+    fit = PowerLaw(Estimate(2.0), Estimate(0.7, 0.1), "loglog", 5, 30, (), REPLICATES)
+    assert ScalingLaw.from_fit(fit, "ours").ratio == law().ratio == 2  # L = 2 l
+    assert ScalingLaw.from_fit(fit, "ours", 4.0).ratio == 4
+    assert (ScalingLaw.from_fit(fit, "ours").clusters, ScalingLaw.from_fit(fit, "ours").error) == (30, 0.1)

@@ -1,15 +1,25 @@
 """What a model needs beside what it has: δ, the calibrated horizon, and the bound held against every point."""
 
+import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from toys import law, state
 
 from l2m_eval.condition.law import ScalingLaw
-from l2m_eval.condition.measured import Calibration, KeptPoint, MeasuredState, NeededState, calibration
+from l2m_eval.condition.measured import (
+    Calibration,
+    KeptPoint,
+    MeasuredState,
+    NeededState,
+    calibration,
+    size_in_words,
+)
 from l2m_eval.condition.state_check import check_model
 from l2m_eval.condition.verdict import Verdict
+from l2m_eval.history_state import history_state_size
 from l2m_eval.statistics.estimate import Estimate
 
 LENGTHS = (256, 1024, 4096)
@@ -42,6 +52,21 @@ def test_what_an_element_carries_is_the_kept_information_over_the_needed_element
     found = calibration(measured(WINDOW), 100 * np.array(LENGTHS) / 2)
     assert found.nats_per_element.value == pytest.approx(0.95 * 10 / (100 * 128))
     assert (found.length, found.state) == (4096, "window128")
+    # Errors and interval are those of what a bit carries, sixteen times as large.
+    one_bit = WINDOW.densities[-1]
+    assert found.nats_per_element.standard_error == pytest.approx(16 * one_bit.standard_error)
+    assert found.nats_per_element.interval == pytest.approx(tuple(16 * end for end in one_bit.interval))
+    written = check_model(state("100*L"), law(0.3), measured=measured(WINDOW)).numbers["measured"]
+    assert written["calibration"] == {
+        "nats_per_element": found.nats_per_element.to_json(), "length": 4096, "state": "window128",
+    }  # fmt: skip
+
+
+def test_the_family_whose_elements_carry_most_calibrates():
+    """It needs fewest bits for the same information; what the others keep beside it is not needed."""
+    larger = family("sinks4+window", [64, 128, 256])
+    for families in ((WINDOW, larger), (larger, WINDOW)):
+        assert calibration(measured(*families), 100 * np.array(LENGTHS) / 2).state == "window128"
 
 
 def test_ways_that_keep_all_elements_calibrate_none():
@@ -92,6 +117,64 @@ def test_the_sentence_says_what_is_needed_beside_what_there_is():
     assert again.to_json() == verdict.to_json()
 
 
+def test_where_no_needed_state_is_known_nothing_is_said_of_it():
+    unknown = Estimate(math.nan)
+    nothing = NeededState("window", True, *(3 * (unknown,) for _ in range(3)), unknown)
+    for none in ((), (nothing,)):
+        verdict = check_model(state("100*L"), law(0.3), measured=measured(*none))
+        numbers = verdict.numbers["measured"]
+        assert [numbers[name] for name in ("delta", "delta_error", "delta_interval", "at_longest")] == [
+            None
+        ] * 4
+        assert (numbers["delta_of"], numbers["calibration"]) == ("", None)
+        assert "Measured" not in verdict.sentence
+        assert (
+            verdict.numbers["horizon"]["assumption"]
+            == "If every stored bit carries information about the past"
+        )
+
+
+def test_a_growth_without_error_or_without_growth_leaves_that_part_of_the_sentence_out():
+    without_error = replace(WINDOW, exponent=Estimate(0.5))
+    sentence = check_model(state("100*L"), law(0.3), measured=measured(without_error)).sentence
+    assert "needs L^0.50 for 95 % of its information (window) and has L^1; at" in sentence
+    unknown_state = history_state_size({"table": {1024: 5, 2048: 9}}, [1024, 2048])
+    assert "(window) and has" not in check_model(unknown_state, law(0.3), measured=measured(WINDOW)).sentence
+    one_length = replace(WINDOW, exponent=Estimate(math.nan))
+    sentence = check_model(state("100*L"), law(0.3), measured=measured(one_length)).sentence
+    assert (
+        "documents: at L = 4,096 the model has 400 KiB and needs 25 KiB for 95 % of its information"
+        in sentence
+    )
+
+
+def test_the_growth_is_that_of_the_family_that_drops_elements_and_needs_fewest_bits():
+    """At the longest length; one whose need is not known there comes last, one that drops nothing does not count."""
+    larger = family("sinks4+window", [8, 64, 256])
+    unfinished = replace(family("prefix", [1, 2, 4]), sizes=(*map(estimate, (1.0, 2.0)), Estimate(math.nan)))
+    rounded = family("bits", [1, 2, 4], drops=False)
+    for families in itertools.permutations((WINDOW, larger, unfinished, rounded)):
+        verdict = check_model(state("100*L"), law(0.3), measured=measured(*families))
+        numbers = verdict.numbers["measured"]
+        assert (numbers["delta_of"], numbers["delta"]) == ("window", WINDOW.exponent.value)
+        assert (numbers["delta_error"], numbers["delta_interval"]) == (
+            WINDOW.exponent.standard_error, WINDOW.exponent.interval,
+        )  # fmt: skip
+        there = numbers["at_longest"]
+        assert (there["family"], there["length"], there["needs"]) == ("bits", 4096, rounded.sizes[-1].value)
+    alone = check_model(state("100*L"), law(0.3), measured=measured(unfinished)).numbers["measured"]
+    assert (alone["at_longest"]["length"], alone["at_longest"]["needs"]) == (1024, 2.0)
+    assert alone["at_longest"]["has"] == 100 * 16 * 1024 / 2
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(999, "999 bytes"), (1000, "0.977 KiB"), (1536, "1.5 KiB"), (3 * 2**20, "3 MiB"), (2 * 2**30, "2 GiB")],
+)
+def test_sizes_are_in_powers_of_1024(size, words):
+    assert size_in_words(8 * size) == words
+
+
 def test_a_given_constant_is_not_calibrated_anew():
     given = {"nats_per_element": 0.5, "vocabulary": VOCABULARY}
     fixed, data = state("100*min(L, 128)"), law(0.5)
@@ -116,6 +199,15 @@ def test_no_kept_information_exceeds_the_bound_and_one_that_does_is_named():
     assert bound["points"] == 3
     assert bound["largest_share"] == pytest.approx(1.5)
     assert "1 point(s) lie above the bound of Theorem 5.2 (window4 at L = 1,024)" in verdict.sentence
+
+
+def test_without_a_vocabulary_the_bound_is_that_of_the_bits_alone():
+    """Of a state of no bits it is zero, and everything that is kept lies above it."""
+    points = [KeptPoint("bits1", 256, 4 * math.log(2), 0.0, 8), KeptPoint("empty", 256, 0.5, math.nan, 0)]
+    verdict = check_model(state("100*L"), law(0.3), measured=measured(WINDOW, points=points))
+    bound = verdict.numbers["measured"]["bound"]
+    assert (bound["points"], bound["largest_share"]) == (2, pytest.approx(0.5))
+    assert bound["above"] == [{"state": "empty", "length": 256, "kept": 0.5, "bound": 0.0}]
 
 
 def test_an_assumption_names_the_state_and_the_length():
