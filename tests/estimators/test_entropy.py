@@ -10,6 +10,8 @@ from scipy.special import digamma
 
 from l2m_eval.errors import L2MError
 from l2m_eval.estimators.entropy import (
+    ESTIMATORS,
+    SMOOTH,
     entropy,
     grassberger_entropy,
     grassberger_g,
@@ -18,6 +20,7 @@ from l2m_eval.estimators.entropy import (
     ngram_entropy,
     plugin_entropy,
 )
+from l2m_eval.statistics.jackknife import jackknife_bias, jackknife_error, jackknife_groups, with_bias
 
 METHODS = ["grassberger", "plugin", "miller_madow"]
 count_lists = st.lists(st.integers(0, 1000), min_size=1, max_size=50).filter(any)
@@ -52,6 +55,33 @@ def test_plugin_and_miller_madow_by_their_formulas():
     p = counts[:3] / 10
     assert plugin_entropy(counts).value == pytest.approx(-(p * np.log(p)).sum())
     assert miller_madow_entropy(counts).value == pytest.approx(-(p * np.log(p)).sum() + 2 / 20)
+
+
+def test_grassberger_by_the_values_of_its_g():
+    """G(1) = -gamma - ln 2 and G(2) = G(3) = G(1) + 2: three outcomes seen once, twice and three times."""
+    g1 = digamma(1) - np.log(2)
+    assert grassberger_entropy([1, 1, 1]).value == pytest.approx(np.log(3) - g1)
+    assert grassberger_entropy([1, 2, 3]).value == pytest.approx(np.log(6) - (g1 + 5 * (g1 + 2)) / 6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_error_of_independent_samples_is_that_of_the_mean_surprise(method):
+    counts = np.array([1, 2, 3])
+    of_each = np.repeat(np.log(6) - ESTIMATORS[method].log_count(counts), counts)
+    expected = of_each.std(ddof=1) * np.sqrt(5 / 6) / np.sqrt(5)  # variance over N, of the mean over N - 1
+    assert entropy(counts, method).standard_error == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("estimator", [*ESTIMATORS.values(), SMOOTH], ids=lambda estimator: estimator.name)
+def test_large_counts_contribute_by_the_same_formula_as_small_ones(estimator):
+    """Those that are looked up and those that are computed, beside each other; none contributes nothing."""
+    counts = np.array([1, 2, 2**16 - 1, 2**16, 2**16 + 1, 10**6, 0])
+    found = estimator.contribution(counts)
+    expected = counts[:-1] * estimator.log_count(counts[:-1]) - estimator.per_outcome
+    assert found[:-1] == pytest.approx(expected, rel=1e-14)
+    assert found[-1] == 0
+    assert estimator.contribution(np.zeros(0, dtype=np.int64)).shape == (0,)
+    assert np.isnan(estimator.from_sum(0.0, 0))
 
 
 def test_the_bias_is_smallest_for_grassberger_where_samples_are_few():
@@ -101,6 +131,7 @@ def test_each_estimator_has_a_function_of_its_name_that_takes_the_compact_form_a
 
 def test_one_sample_has_no_standard_error():
     assert np.isnan(entropy([1]).standard_error)
+    assert entropy([1, 1]).standard_error == 0  # two have one, and are equally surprising here
 
 
 @given(documents, st.integers(1, 5))
@@ -147,15 +178,60 @@ def test_where_every_pair_was_seen_often_the_error_is_the_scatter_of_the_documen
     assert np.mean([one.standard_error for one in found]) == pytest.approx(spread, rel=0.2)
 
 
+def test_the_parity_term_varies_as_its_formula_says():
+    """e(n) = n (G(n) - psi(n)): -ln 2, 2 - 2 ln 2, 3/2 - 3 ln 2 for n = 1, 2, 3; two outcomes are seen once."""
+    log2, parity = np.log(2), ESTIMATORS["grassberger"].parity_variance
+    e = -log2, 2 - 2 * log2, 1.5 - 3 * log2
+    by_chance = 2 * e[0] ** 2 + e[1] ** 2 + e[2] ** 2
+    fixed = (2 * e[0] + 2 * e[1] + 3 * e[2]) ** 2 / 7
+    assert parity(np.array([1, 2, 3]), np.array([2, 1, 1])) == pytest.approx(by_chance - fixed)
+    assert parity(np.array([1]), np.array([50])) == pytest.approx(0, abs=50 * 1e-15)  # nothing is by chance
+    # Only Grassberger's estimator has it.
+    assert [ESTIMATORS[name].parity_variance(np.array([2]), np.array([5])) for name in METHODS[1:]] == [0, 0]
+
+
+@pytest.mark.parametrize("samples", [600, 2000, 6000, 16000])
+def test_the_parity_term_varies_between_samples_as_one_sample_says(samples):
+    """Outcomes seen 0.3 to 8 times on average. A thousand samples know a variance to 4.5 %, four of those; that the
+    term's mean is taken for zero is wrong by as much again where most outcomes are not seen."""
+    grassberger = ESTIMATORS["grassberger"]
+    counts = np.random.default_rng(samples).multinomial(samples, np.full(2000, 1 / 2000), size=1000)
+    terms = grassberger.contribution(counts) - SMOOTH.contribution(counts)
+    tallies = [np.unique(row[row > 0], return_counts=True) for row in counts[:20]]
+    said = np.mean([grassberger.parity_variance(*tally) for tally in tallies])
+    assert said == pytest.approx(terms.sum(axis=1).var(), rel=0.3)
+
+
+def test_the_parity_term_enters_the_error_of_a_block_entropy_once():
+    """The jackknife is of digamma's estimator, counted again without each group; the parity term is added to it.
+
+    A thousand pairs seen six times each: a jackknife of Grassberger's own estimator would say twice the error.
+    """
+    sequences = np.random.default_rng(7).choice(32, size=(64, 100))
+    found = ngram_entropy(sequences, groups=8)
+    group = jackknife_groups(np.full(64, 100), 8)
+
+    def smooth(documents):
+        n = ngram_counts(documents, 2)
+        return np.log(n.sum()) - (n * digamma(n)).sum() / n.sum()
+
+    counts = ngram_counts(sequences, 2)
+    assert found.value == pytest.approx(grassberger_entropy(counts).value, rel=1e-12)
+    again = np.array([smooth(sequences[group != left]) for left in range(8)])
+    tally = np.unique(counts, return_counts=True)
+    parity = np.sqrt(ESTIMATORS["grassberger"].parity_variance(*tally)) / counts.sum()
+    expected = with_bias(np.hypot(jackknife_error(again), parity), jackknife_bias(smooth(sequences), again))
+    assert found.standard_error == pytest.approx(float(expected), rel=1e-9)
+
+
 def test_one_document_has_no_error_of_its_block_entropy():
     assert np.isnan(ngram_entropy([[0, 1, 0, 1, 1]]).standard_error)
+    assert np.isnan(ngram_entropy([[0, 1, 0, 1, 1], [0]]).standard_error)  # the other has no pair
 
 
 @given(documents, st.sampled_from([1, 2, 3]), st.integers(2, 5))
 def test_a_block_entropy_without_a_group_is_that_of_the_other_documents(sequences, n, groups):
     """The value is that of the counts; the jackknife agrees with counting again without each group."""
-    from l2m_eval.statistics.jackknife import jackknife_bias, jackknife_error, jackknife_groups, with_bias
-
     long = [s for s in sequences if len(s) >= n]
     if len(long) < 2:
         return
@@ -188,6 +264,7 @@ def test_large_vocabularies_do_not_overflow_the_packing():
         (lambda: ngram_entropy([[1, 2]], 0), "n: 0 is not accepted"),
         (lambda: ngram_entropy([[1, -2]], 2), "-2 is not accepted"),
         (lambda: ngram_entropy([[1], [2]], 2), "the longest has 1 tokens"),
+        (lambda: ngram_entropy([], 2), "the longest has 0 tokens"),
     ],
 )
 def test_bad_input_is_one_line(call, message):
