@@ -19,6 +19,7 @@ Reader = Callable[[str, Any], Any]
 
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,40}")  # Python reads no more than some thousand digits
 LARGEST_LENGTH = 2**26  # tokens; above it the setting is a typing error rather than a wish
+AUTO = "auto"  # the powers of two up to the model's context
 
 
 def setting(default: Any, read: Reader) -> Any:
@@ -92,11 +93,13 @@ def increasing(read_one: Reader) -> Reader:
 
 
 def token_counts(low: int) -> Reader:
-    """Increasing numbers of tokens: a list, or ``"4:131072"`` for the powers of two from the first to the last."""
+    """Increasing numbers of tokens: a list, ``"4:131072"`` for the powers of two in that range, or `AUTO`."""
     read_list = increasing(integer(low))
 
-    def read(name: str, value: Any) -> tuple[int, ...]:
-        if not isinstance(value, str) or ":" not in value:
+    def read(name: str, value: Any) -> tuple[int, ...] | str:
+        if isinstance(value, str) and value.strip().lower() == AUTO:
+            return AUTO
+        if not isinstance(value, str) or not (":" in value or any(map(str.isalpha, value))):
             numbers: tuple[int, ...] = read_list(name, value)
             return numbers
         ends = [part.strip() for part in value.split(":")]
@@ -107,7 +110,7 @@ def token_counts(low: int) -> Reader:
                 return powers
         raise L2MError(
             f"{name}: {shown(value)} is not accepted; give FIRST:LAST with a power of two between them, for example "
-            "4:131072, or a list"
+            "4:131072, a list, or auto for the powers of two up to the model's context"
         )
 
     return read

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from l2m_eval.estimators.entropy import ESTIMATORS as ENTROPY_ESTIMATORS
 from l2m_eval.estimators.two_point.estimation import MARGINALS as PAIR_MARGINALS
 from l2m_eval.estimators.two_point.estimation import MOST_GROUPS, NULLS
 from l2m_eval.fields import (
+    AUTO,
+    LARGEST_LENGTH,
     choice,
     flag,
     increasing,
@@ -52,6 +55,8 @@ DEFAULT_STATES = (
     "bits8", "bits4", "bits3", "bits2", "sinks4+window256", "sinks4+window64", "sinks4+window16",
 )  # fmt: skip
 FITS = ("auto", "loglog", "wls", "weighted")
+_IN_TOKENS = ("lengths", "contexts")  # the settings that may be `AUTO`
+_MODEL_CONTEXT = ("max_length", "max_model_len")  # names of it among a model's arguments
 
 
 def corpus_source(name: str, value: Any) -> tuple[str, ...]:
@@ -64,6 +69,21 @@ def corpus_source(name: str, value: Any) -> tuple[str, ...]:
         f"{name}: {shown(value)} is not accepted; give pg19, wikipedia, process, hub:OWNER/NAME, or files of your "
         'own as a path, a glob or a list of them, for example --metadata \'{"corpus": "books/*.txt"}\''
     )
+
+
+def powers_of_two(first: int, last: int, step: int = 1) -> tuple[int, ...]:
+    """The powers of two times `step` from the first to the last number of tokens."""
+    return tuple(step * 2**k for k in range(LARGEST_LENGTH.bit_length()) if first <= step * 2**k <= last)
+
+
+def contexts_that_fit(contexts: Sequence[int], room: int) -> tuple[int, ...]:
+    """The contexts of up to `room` tokens; where longer ones are left out, `room` itself is the last.
+
+    Unless one that fits is nearly as long: the last power of two may leave half of the room unread.
+    """
+    fitting = tuple(k for k in contexts if k <= room)
+    nearly = len(fitting) == len(contexts) or fitting[-1] * 5 > room * 4
+    return fitting if nearly else (*fitting, room)
 
 
 @dataclass(frozen=True)
@@ -81,6 +101,7 @@ class CorpusSettings:
     process_settings: tuple[tuple[str, Any], ...] = ()  # collected by `read_settings` for corpus process
     memory: int | None = setting(None, optional(integer(1)))  # of the predictor of a process: l2m-oracle's
     seed: int | None = setting(None, optional(integer(0, 2**63 - 1)))
+    model_context: int | None = None  # found by `read_settings` where lengths or contexts are `AUTO`
 
     @property
     def longest(self) -> int:
@@ -92,7 +113,7 @@ class CorpusSettings:
 class BipartiteSettings(CorpusSettings):
     """Settings of the bipartite tasks (SCIENCE: I(l; L) at total lengths L, split at l = L / ratio)."""
 
-    lengths: tuple[int, ...] | None = setting(None, optional(token_counts(2)))
+    lengths: tuple[int, ...] | str | None = setting(None, optional(token_counts(2)))
     ratios: tuple[int, ...] = setting((2,), increasing(integer(2, 4096)))
     estimators: tuple[str, ...] = setting(ESTIMATORS, several(choice(*ESTIMATORS)))
     marginal: str = setting("paired", choice(*MARGINALS))
@@ -107,7 +128,7 @@ class BipartiteSettings(CorpusSettings):
 
     def __post_init__(self) -> None:
         self._refuse_short_range()
-        for length in self.lengths or ():
+        for length in self.lengths if isinstance(self.lengths, tuple) else ():
             for ratio in self.ratios:
                 if length % ratio:
                     step = math.lcm(*self.ratios)
@@ -124,7 +145,7 @@ class BipartiteSettings(CorpusSettings):
         if not self.wanted_lengths:
             step = math.lcm(*self.ratios)
             raise L2MError(
-                f"ratios: {shown(list(self.ratios))} divide no default length (up to {DEFAULT_LENGTHS[-1]}); give "
+                f"ratios: {shown(list(self.ratios))} divide no default length (up to {self._longest_power}); give "
                 f"lengths that are multiples of {shown(step)}"
             )
         shortest = min(self.wanted_lengths)
@@ -201,14 +222,20 @@ class BipartiteSettings(CorpusSettings):
 
     @property
     def wanted_lengths(self) -> tuple[int, ...]:
-        """The lengths as given, or the default powers of two times what the ratios need to divide them."""
-        if self.lengths is not None:
+        """The lengths as given, or powers of two times what the ratios need to divide them."""
+        if isinstance(self.lengths, tuple):
             return self.lengths
-        if self.ratios == (2,):
-            return DEFAULT_LENGTHS
-        step = math.lcm(*self.ratios)
-        longest = DEFAULT_LENGTHS[-1]
-        return tuple(step * 2**k for k in range(longest.bit_length()) if 4 <= step * 2**k <= longest)
+        return powers_of_two(DEFAULT_LENGTHS[0], self._longest_power, math.lcm(*self.ratios))
+
+    @property
+    def _longest_power(self) -> int:
+        """Where the lengths end that are not given."""
+        return DEFAULT_LENGTHS[-1] if self.lengths is None else self.model_context or 0
+
+    @property
+    def lengths_asked(self) -> bool:
+        """Whether the lengths were given one by one or as a range: one that does not fit is then an error."""
+        return isinstance(self.lengths, tuple)
 
     @property
     def longest(self) -> int:
@@ -331,27 +358,42 @@ class ContextUseSettings(CorpusSettings):
         claimed_context: The context that the model is said to have, where its configuration does not say it.
     """
 
-    contexts: tuple[int, ...] | None = setting(None, optional(token_counts(0)))
+    contexts: tuple[int, ...] | str | None = setting(None, optional(token_counts(0)))
     target: int | None = setting(None, optional(integer(1)))
     shares: tuple[float, ...] = setting((0.9, 0.95, 0.99), increasing(share))
     resamples: int = setting(1000, integer(100, 1_000_000))
     claimed_context: int | None = setting(None, optional(integer(1)))
 
     def __post_init__(self) -> None:
-        if self.contexts is not None:
+        if isinstance(self.contexts, tuple):
             if self.contexts[-1] == 0:
                 raise L2MError("contexts: [0] is not accepted; give at least one context of 1 token or more")
             object.__setattr__(self, "contexts", tuple(sorted({0, *self.contexts})))
 
     @property
     def wanted_contexts(self) -> tuple[int, ...]:
-        """The contexts as given, or the default ones."""
-        return self.contexts or DEFAULT_CONTEXTS
+        """The contexts as given, or powers of two: up to the model's context, or the default ones."""
+        if isinstance(self.contexts, tuple):
+            return self.contexts
+        if self.contexts is None or self.model_context is None:
+            return DEFAULT_CONTEXTS
+        powers = powers_of_two(DEFAULT_CONTEXTS[1], LARGEST_LENGTH)
+        return contexts_that_fit((0, *powers), max(self.model_context - self.wanted_target, 1))
+
+    @property
+    def contexts_asked(self) -> bool:
+        """Whether the contexts were given one by one or as a range: one that does not fit is then an error."""
+        return isinstance(self.contexts, tuple)
 
     @property
     def wanted_target(self) -> int:
         """The target as given, or the default one."""
-        return self.target or DEFAULT_TARGET
+        return self.target or self.target_within(self.model_context or LARGEST_LENGTH)
+
+    @staticmethod
+    def target_within(context: int) -> int:
+        """The default target beside a model's context, of which it is at most a quarter."""
+        return min(DEFAULT_TARGET, max(1, context // 4))
 
     @property
     def longest(self) -> int:
@@ -373,14 +415,19 @@ class StateSettings(CorpusSettings):
         keep: Share of the information whose smallest state is wanted.
     """
 
-    lengths: tuple[int, ...] | None = setting(None, optional(token_counts(2)))
+    lengths: tuple[int, ...] | str | None = setting(None, optional(token_counts(2)))
     states: tuple[str, ...] = setting(DEFAULT_STATES, several(_way))
     keep: float = setting(0.95, share)
     documents: int = setting(32, integer(1))
     resamples: int = setting(1000, integer(100, 1_000_000))
 
     def __post_init__(self) -> None:
-        for length in self.lengths or ():
+        if not self.wanted_lengths:
+            raise L2MError(
+                f"lengths: auto begins at {DEFAULT_STATE_LENGTHS[0]}, which is over the model's context of "
+                f"{self.model_context} tokens; give shorter lengths"
+            )
+        for length in self.wanted_lengths:
             if length % 2:
                 raise L2MError(
                     f"lengths: {length} has no two halves; give even lengths, {length + 1} for example"
@@ -393,8 +440,17 @@ class StateSettings(CorpusSettings):
 
     @property
     def wanted_lengths(self) -> tuple[int, ...]:
-        """The lengths as given, or the default ones."""
-        return self.lengths or DEFAULT_STATE_LENGTHS
+        """The lengths as given, or the default ones, or powers of two up to the model's context."""
+        if isinstance(self.lengths, tuple):
+            return self.lengths
+        if self.lengths is None:
+            return DEFAULT_STATE_LENGTHS
+        return powers_of_two(DEFAULT_STATE_LENGTHS[0], self.model_context or 0)
+
+    @property
+    def lengths_asked(self) -> bool:
+        """Whether the lengths were given one by one or as a range: one that does not fit is then an error."""
+        return isinstance(self.lengths, tuple)
 
     @property
     def longest(self) -> int:
@@ -563,4 +619,38 @@ def read_settings(kind: type[T], metadata: Mapping[str, Any]) -> T:
         process = PROCESSES.get(values.get("process", "santa_fe"))
         accepted = {f.name for f in dataclasses.fields(process)} if process else set()  # type: ignore[arg-type]
         values["process_settings"] = tuple((key, metadata[key]) for key in sorted(accepted & set(metadata)))
+    for name in _IN_TOKENS:
+        if values.get(name) == AUTO:
+            values["model_context"] = _context_before_loading(name, metadata, values.get("claimed_context"))
     return kind(**values)
+
+
+def _context_before_loading(name: str, metadata: Mapping[str, Any], claimed: int | None) -> int:
+    """The model's context, on which the length of chunks depends: of its arguments, as claimed, as configured.
+
+    Raises:
+        L2MError: nothing says it.
+    """
+    given = next((metadata[key] for key in _MODEL_CONTEXT if metadata.get(key) is not None), claimed)
+    if given is not None:
+        return int(integer(1)("max_length", given))
+    model = next((metadata[key] for key in ("pretrained", "model") if metadata.get(key)), None)
+    configured = _configured_context(model) if isinstance(model, str) else None
+    if configured is None:
+        raise L2MError(
+            f"{name}: auto needs the model's context, which no configuration says before the model is loaded; give "
+            "max_length in --model_args, claimed_context in --metadata, or a range such as 4:8192"
+        )
+    return configured
+
+
+@functools.lru_cache(maxsize=16)
+def _configured_context(model: str) -> int | None:
+    """The context in a model's configuration; None where that cannot be read or names none."""
+    from l2m_eval.history_state.released import load_configuration, most_positions
+
+    try:
+        configuration, _ = load_configuration(model)
+    except L2MError:
+        return None
+    return most_positions(configuration)

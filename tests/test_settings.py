@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l2m_eval.errors import L2MError
-from l2m_eval.settings import BipartiteSettings, ContextUseSettings, TwoPointSettings, read_settings
+from l2m_eval.settings import (
+    BipartiteSettings,
+    ContextUseSettings,
+    StateSettings,
+    TwoPointSettings,
+    read_settings,
+)
 
 
 def test_the_defaults_are_those_of_the_documentation():
@@ -114,9 +120,62 @@ def test_a_range_is_its_powers_of_two(given, read):
 
 
 @pytest.mark.parametrize(
-    "given", ["64:4", "5:7", "4:", ":8", "4:8:16", "a:b", "4:9999999999", "-4:8", "auto"]
+    "given",
+    ["64:4", "5:7", "4:", ":8", "4:8:16", "a:b", "4:9999999999", "-4:8", "auto", "automatic", "4, many"],
 )
 def test_a_range_that_is_none_is_one_line(given):
     with pytest.raises(L2MError, match=r"^lengths: ") as error:
         read_settings(BipartiteSettings, {"lengths": given})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("context", [16, 100, 128, 2048, 131072])
+def test_auto_is_the_powers_of_two_up_to_the_context_of_the_model(context):
+    def read(kind, **given):
+        return read_settings(kind, {"max_length": context, **given})
+
+    told = {"lengths": f"4:{context}"}
+    assert read(BipartiteSettings, lengths="auto").wanted_lengths == read(BipartiteSettings, **told).lengths
+    uses = read(ContextUseSettings, contexts="auto")
+    room = context - uses.wanted_target
+    assert uses.wanted_target == min(256, context // 4)
+    assert uses.longest <= context
+    # Powers of two, and the longest that fits where the last power leaves more than a fifth of the room unread.
+    assert set(uses.wanted_contexts) - {room} <= {0, *(2**k for k in range(4, 20))}
+    assert uses.wanted_contexts[-1] > 0.8 * room
+
+
+def test_auto_lengths_are_divided_by_every_ratio():
+    settings = read_settings(BipartiteSettings, {"lengths": "auto", "ratios": [2, 3, 4], "max_length": 2048})
+    assert settings.wanted_lengths == read_settings(BipartiteSettings, {"ratios": [2, 3, 4]}).wanted_lengths
+
+
+def test_auto_lengths_of_states_begin_where_the_default_does():
+    assert read_settings(StateSettings, {"lengths": "auto", "max_length": 1100}).wanted_lengths == (
+        256,
+        512,
+        1024,
+    )
+    with pytest.raises(L2MError, match=r"^lengths: auto begins at 256, .* context of 128 tokens"):
+        read_settings(StateSettings, {"lengths": "auto", "max_length": 128})
+
+
+def test_auto_reads_the_configuration_of_the_model_and_what_is_given_counts_more(tiny_llama):
+    def longest(**given):
+        settings = read_settings(
+            BipartiteSettings, {"lengths": "auto", "pretrained": str(tiny_llama), **given}
+        )
+        return settings.wanted_lengths[-1]
+
+    assert longest() == 128
+    assert longest(claimed_context=1024) == 1024
+    assert longest(claimed_context=1024, max_length=64) == 64
+
+
+@pytest.mark.parametrize("model", [{}, {"pretrained": "no/such/folder"}, {"model": "an-api-model"}])
+def test_auto_without_a_known_context_is_one_line(model):
+    with pytest.raises(
+        L2MError, match=r"^contexts: auto needs the model's context.* give max_length"
+    ) as error:
+        read_settings(ContextUseSettings, {"contexts": "auto", **model})
     assert "\n" not in str(error.value)

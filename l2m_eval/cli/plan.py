@@ -148,7 +148,8 @@ def _costs(parsed: argparse.Namespace) -> tuple[Arithmetic, list[TaskCost]]:
     from l2m_eval.measurements.cost import goes_on_from_prefixes
     from l2m_eval.scoring.rotary import RotaryFrequencies
 
-    tasks = _tasks(parsed.tasks, _metadata(parsed.metadata))
+    limit = {} if parsed.max_length is None else {"max_length": parsed.max_length}
+    tasks = _tasks(parsed.tasks, {"pretrained": parsed.model, **limit, **_metadata(parsed.metadata)})
     config, _ = load_configuration(parsed.model, parsed.trust_remote_code)
     state = named_history_state(parsed.model, [1024], trust_remote_code=parsed.trust_remote_code)
     model = built_on_meta(config, parsed.model, parsed.trust_remote_code)

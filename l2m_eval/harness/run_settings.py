@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 
 ORACLE = "l2m-oracle"
 NOT_APART = "arguments of the model may be taken for settings of l2m tasks ({reason})"
-_NAMES_OF_A_MODEL = ("pretrained", "model")
+# What is taken of any model: its name, and how much it reads, for lengths up to that.
+_TAKEN_OF_A_MODEL = ("pretrained", "model", "max_length", "max_model_len")
 
 
 class RunMetadata(dict[str, Any]):
@@ -41,15 +42,21 @@ def settings_among(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def settings_from_model(model: Any, arguments: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """What our tasks take from the model's arguments: its name, and of ``l2m-oracle`` the process it knows.
+    """What our tasks take from the model: its name and context, and of ``l2m-oracle`` the process it knows.
 
     Args:
-        model: The harness' ``--model``.
+        model: The harness' ``--model``, or a model that was made already.
         arguments: Its ``--model_args``.
         given: The run's ``--metadata``. Where it names another process, the oracle's is not taken.
     """
-    if model != ORACLE:
-        return {name: arguments[name] for name in _NAMES_OF_A_MODEL if name in arguments}
+    taken = {name: arguments[name] for name in _TAKEN_OF_A_MODEL if arguments.get(name) is not None}
+    if not isinstance(model, str) and isinstance(getattr(model, "max_length", None), int):
+        taken["max_length"] = model.max_length
+    return taken | (_known_process(arguments, given) if model == ORACLE else {})
+
+
+def _known_process(arguments: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The process that ``l2m-oracle`` is made with, and its own parameters; nothing where another is measured."""
     from dataclasses import fields
 
     from l2m_eval.processes import PROCESSES

@@ -79,7 +79,7 @@ class BipartiteRequest:
             L2MError: a length that was asked for does not fit, or none of the default ones does.
         """
         settings = self.settings
-        fitting = lengths_that_fit(encoder, settings.wanted_lengths, asked=settings.lengths is not None)
+        fitting = lengths_that_fit(encoder, settings.wanted_lengths, asked=settings.lengths_asked)
         return bipartite_cells(fitting, settings.ratios)
 
     def plan(self, encoder: Encoder) -> BipartitePlan:

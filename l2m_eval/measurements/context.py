@@ -34,7 +34,7 @@ def length_that_fits(encoder: Encoder, length: int, *, asked: bool) -> int:
 
 
 def lengths_that_fit(encoder: Encoder, lengths: Sequence[int], *, asked: bool) -> tuple[int, ...]:
-    """The lengths that fit the model: all of them, or as many of the default ones as fit.
+    """The lengths that fit the model: all of them, or as many as fit of those that were not asked for.
 
     Args:
         encoder: Of the model.

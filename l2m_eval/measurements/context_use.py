@@ -22,7 +22,7 @@ from l2m_eval.corpus.chunks import Chunk
 from l2m_eval.errors import L2MError
 from l2m_eval.estimators.retention import RetentionCurve, retention_curve
 from l2m_eval.scoring.windows import Window, window_behind_last
-from l2m_eval.settings import ContextUseSettings
+from l2m_eval.settings import ContextUseSettings, contexts_that_fit
 from l2m_eval.statistics.estimate import finite_or_none
 
 if TYPE_CHECKING:
@@ -43,20 +43,19 @@ class ContextUseRequest:
     def fitting(self, encoder: Encoder) -> tuple[tuple[int, ...], int]:
         """The contexts and the target that fit the model.
 
-        The default target is at most a quarter of the model's context. Of the default contexts those that do not fit
-        are replaced by the longest that does.
+        The default target is at most a quarter of the model's context. Of contexts that were not asked for those that
+        do not fit are replaced by the longest that does.
 
         Raises:
             L2MError: a context or a target that was asked for does not fit.
         """
         settings = self.settings
-        target = min(settings.wanted_target, max(1, encoder.longest // 4))
+        target = min(settings.wanted_target, settings.target_within(encoder.longest))
         if settings.target is not None:
             target = settings.target
         room = encoder.longest - target
         wanted = settings.wanted_contexts
-        contexts = tuple(k for k in wanted if k <= room)
-        if settings.contexts is not None and len(contexts) < len(wanted):
+        if settings.contexts_asked and wanted[-1] > room:
             raise L2MError(
                 f"contexts: {wanted[-1]} is over the model's context: {max(room, 0)} tokens fit beside the target of "
                 f"{target} tokens; give shorter contexts or a shorter target, or a larger max_length in --model_args"
@@ -68,9 +67,8 @@ class ContextUseRequest:
             )
         if settings.target is None and target < settings.wanted_target:
             encoder.note(f"target: {target} tokens, a quarter of the model's context")
-        if len(contexts) < len(wanted):
-            # The last power of two may leave half of the model's context unread.
-            contexts = contexts if contexts[-1] * 5 > room * 4 else (*contexts, room)
+        contexts = contexts_that_fit(wanted, room)
+        if contexts != wanted:
             encoder.note(f"contexts up to {contexts[-1]} fit the model beside the target and are measured")
         return contexts, target
 

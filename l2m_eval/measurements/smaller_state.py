@@ -51,7 +51,7 @@ class SmallerStateRequest:
             L2MError: a length that was asked for does not fit the model, or none of the default ones does.
         """
         settings = self.settings
-        lengths = lengths_that_fit(encoder, settings.wanted_lengths, asked=settings.lengths is not None)
+        lengths = lengths_that_fit(encoder, settings.wanted_lengths, asked=settings.lengths_asked)
         ways = settings.ways
         tokens = encoder.tokens(self.chunk, lengths[-1])
         # Without a state that is changed every backend can measure it.

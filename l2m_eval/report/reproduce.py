@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
+from l2m_eval.fields import AUTO
 from l2m_eval.results.run import Results
 from l2m_eval.settings import DEFAULT_LENGTHS, DEFAULT_SEED
 
 # What results were measured with that are older than a setting whose default is something else.
 _BEFORE = {"blocks": 1}
+_UP_TO_THE_CONTEXT = ("lengths", "contexts")  # what results with a model_context had as `AUTO`
 
 
 def reproducing_command(results: Results) -> str:
@@ -38,11 +40,17 @@ def reproducing_command(results: Results) -> str:
 
 def changed_settings(results: Results) -> dict[str, Any]:
     """The settings used that are not the defaults of their task, and the corpus, as ``--metadata`` takes them."""
-    defaults = {f.name: f.default for f in fields(results.task_kind.settings) if f.default is not MISSING}
+    defaults = {
+        f.name: f.default
+        for f in fields(results.task_kind.settings)
+        if f.default is not MISSING and "read" in f.metadata
+    }
     chosen = results.block.get("set_by_the_run") or ()
     changed: dict[str, Any] = {}
     for key, value in results.settings.items():
         if key in chosen:
+            if key in _UP_TO_THE_CONTEXT and results.settings.get("model_context") is not None:
+                changed[key] = AUTO
             continue
         if key == "process_settings":
             pairs = value.items() if isinstance(value, Mapping) else value or ()

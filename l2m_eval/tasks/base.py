@@ -20,6 +20,7 @@ from l2m_eval import __version__
 from l2m_eval.corpus.chunks import Chunk, Sample, draw_sample
 from l2m_eval.corpus.documents import hub_dataset, known_predictor, known_process
 from l2m_eval.errors import L2MError
+from l2m_eval.fields import AUTO
 from l2m_eval.harness.task import HarnessTask
 from l2m_eval.processes import TokenProcess
 from l2m_eval.settings import DEFAULT_SEED, PROCESS, CorpusSettings, read_settings, task_kind
@@ -218,14 +219,16 @@ class MeasurementTask(HarnessTask):
         return {**asdict(self.settings), "seed": self.seed}
 
     def _set_by_the_run(self, used: Mapping[str, Any]) -> list[str]:
-        """The settings that nobody gave, and that the run chose to fit the model or the documents.
+        """The settings that nobody gave as numbers, and that the run chose to fit the model or the documents.
 
         The sample is drawn before they are known, so giving them would draw another.
         """
         return sorted(
             name
             for name, value in asdict(self.settings).items()
-            if value is None and name != "seed" and used.get(name) is not None
+            if (value is None or (value == AUTO and name in ("lengths", "contexts")))
+            and name not in ("seed", "model_context")
+            and used.get(name) is not None
         )
 
     @property

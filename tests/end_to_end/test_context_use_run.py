@@ -144,3 +144,49 @@ def test_a_stated_claim_stands_before_that_of_the_configuration(evaluate, lm, se
     assert reference.block["claimed_context"] == 128
     run = evaluate(lm, TASK, **{**settings, "documents": 3, "claimed_context": 131072})
     assert run.block["claimed_context"] == 131072
+
+
+@pytest.mark.parametrize(
+    ("task", "setting", "written_out"),
+    [
+        (TASK, "contexts", {"contexts": [0, 16, 32, 64, 96], "target": 32}),
+        ("l2m_bipartite_text", "lengths", {"lengths": "4:128"}),
+    ],
+)
+def test_auto_measures_what_the_written_out_lengths_do(lm, text_folder, task, setting, written_out):
+    """The model's context is that of the model that was made."""
+    from lm_eval import simple_evaluate
+
+    told = {"corpus": f"{text_folder}/document*.txt", "documents": 3}
+    auto, written = (
+        simple_evaluate(model=lm, tasks=[task], metadata={**told, **lengths}, bootstrap_iters=0)
+        for lengths in ({setting: "auto"}, written_out)
+    )
+    assert str(auto["results"][task]) == str(written["results"][task])  # NaN is equal to itself there
+    block = auto["configs"][task]["l2m"]
+    assert block["settings"]["model_context"] == 128
+    assert setting in block["set_by_the_run"]
+    assert block["settings"][setting] == written["configs"][task]["l2m"]["settings"][setting]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "longest"),
+    [(["--max-length", "64"], 64), ([], 128)],
+    ids=["stated", "of the configuration"],
+)
+def test_a_plan_knows_what_auto_is(capsys, tiny_llama, text_folder, arguments, longest):
+    from l2m_eval.cli import main as cli
+
+    told = json.dumps({"corpus": f"{text_folder}/document*.txt", "documents": 2, "lengths": "auto"})
+    command = [
+        "plan",
+        str(tiny_llama),
+        "--tasks",
+        "l2m_bipartite_text",
+        "--metadata",
+        told,
+        "--json",
+        *arguments,
+    ]
+    assert cli.main(command) == 0
+    assert json.loads(capsys.readouterr().out)["tasks"][0]["longest"] - 1 == longest

@@ -130,6 +130,22 @@ def test_the_command_draws_the_same_documents_where_the_default_length_was_cut_t
     assert [doc["sha256"] for doc in again.docs] == [doc["sha256"] for doc in task.docs]
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"), [("BipartiteTask", "lengths"), ("StateTask", "lengths"), ("ContextUseTask", "contexts")]
+)
+def test_the_command_says_auto_where_the_lengths_followed_the_model(kind, name):
+    """The numbers measured may end before those that the chunks were cut for."""
+    given = {"corpus": "process", name: "auto", "max_length": 512}
+    settings = read_settings(task_kind(kind).settings, given)
+    results = results_of(task_kind(kind), "l2m_task", settings)
+    measured = results.settings | {name: [256, 510]}
+    read = replace(results, settings=measured, block={"set_by_the_run": [name]})
+    command = shlex.split(reproducing_command(read))
+    told = json.loads(command[command.index("--metadata") + 1])
+    assert told == {"corpus": "process", name: "auto"}
+    assert read_settings(task_kind(kind).settings, {**told, "max_length": 512}) == settings
+
+
 def test_results_older_than_several_blocks_are_repeated_with_one():
     settings = read_settings(task_kind("BipartiteTask").settings, {"corpus": "process"})
     results = results_of(task_kind("BipartiteTask"), "l2m_bipartite_process", settings)
