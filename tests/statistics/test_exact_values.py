@@ -13,7 +13,7 @@ from scipy.optimize import curve_fit
 from l2m_eval.statistics.clusters import linearised_error, resampled_curves
 from l2m_eval.statistics.goodness import goodness_of_fit
 from l2m_eval.statistics.intervals import resampled_error, resampled_interval, student_t
-from l2m_eval.statistics.power_law import fit_power_law, power_law_with_interval
+from l2m_eval.statistics.power_law import fit_power_law, power_law_with_interval, smoothed_errors
 
 LENGTHS = np.array([8.0, 16.0, 32.0, 64.0, 128.0])
 HUNDRED = np.arange(100.0)
@@ -101,6 +101,54 @@ def test_every_curve_has_its_own_fit_or_none():
     assert np.isnan(exponent[1:]).all()  # steeper than the range on either side
 
 
+def test_curves_fitted_together_are_fitted_as_if_alone():
+    """Each by its own method, where that depends on its points: a zero has no logarithm either."""
+    curves = np.array([2 * LENGTHS**0.5, 7 * LENGTHS**0.2, LENGTHS - 8, LENGTHS**0.3])
+    curves[1] *= 1 + 0.1 * np.cos(LENGTHS)
+    errors = np.array([0.1, 0.8, 0.3, 2.0, 0.4])
+    for method, separately in (
+        ("auto", ["loglog", "loglog", "wls", "loglog"]),
+        ("weighted", 4 * ["weighted"]),
+    ):
+        amplitude, exponent, _ = fit_power_law(LENGTHS, curves, errors, method)
+        for i, (curve, used) in enumerate(zip(curves, separately, strict=True)):
+            alone = fit_power_law(LENGTHS, curve, errors, method)
+            assert alone[2] == used
+            found = amplitude[i], exponent[i]
+            assert found == pytest.approx((alone[0][0], alone[1][0]), rel=1e-12)  # rounding of sums
+            assert found == pytest.approx(
+                [part[0] for part in fit_power_law(LENGTHS, curve, errors, used)[:2]]
+            )
+    assert np.isnan(fit_power_law(LENGTHS, curves, errors, "loglog")[1]).tolist() == [
+        False,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_the_weighted_fit_is_least_squares_with_smoothed_errors_where_all_are_known():
+    values = np.array([3.0, 3.9, 6.5, 8.0, 12.5])
+    errors = np.array([0.1, 0.8, 0.3, 2.0, 0.4])
+    logs = np.log(LENGTHS)
+    smooth = np.exp(np.polyval(np.polyfit(logs, np.log(errors), 2), logs))
+    expected, _ = curve_fit(lambda x, a, b: a * x**b, LENGTHS, values, (1.0, 0.5), smooth)
+    amplitude, exponent, used = fit_power_law(LENGTHS, values, errors, "weighted")
+    assert used == "weighted"
+    assert (amplitude[0], exponent[0]) == pytest.approx(expected, rel=1e-5)  # 2e-7 in the exponent, as above
+    errors[2] = 0.0
+    assert smoothed_errors(LENGTHS, errors) is None
+    assert fit_power_law(LENGTHS, values, errors, "weighted")[2] == "loglog"
+
+
+@pytest.mark.parametrize("method", ["loglog", "wls", "weighted"])
+def test_two_points_are_a_power_law_and_one_is_none(method):
+    amplitude, exponent, _ = fit_power_law([8, 32], [3.0, 12.0], [0.1, 0.3], method)
+    assert (amplitude[0], exponent[0]) == pytest.approx((3 / 8, 1.0), rel=1e-5)  # of the last grid
+    amplitude, exponent, _ = fit_power_law([8], [3.0], [0.1], method)
+    assert np.isnan([amplitude[0], exponent[0]]).all()
+
+
 # Power laws from documents
 
 
@@ -139,6 +187,38 @@ def test_two_clusters_are_the_fewest_with_an_error_and_the_fit_needs_none():
     alone = laws(1)
     assert math.isnan(alone.exponent.standard_error)
     assert math.isfinite(alone.exponent.value)
+    assert np.array_equal(alone.replicates, np.full((1000, 2), math.nan), equal_nan=True)
+
+
+def test_documents_that_agree_leave_no_error():
+    curve = 2 * LENGTHS**0.5
+    fit = power_law_with_interval(
+        LENGTHS,
+        np.tile(curve, (30, 1)),
+        np.arange(30),
+        np.ones(5),
+        rng=np.random.default_rng(5),
+        resamples=100,
+    )
+    for found, value in ((fit.amplitude, 2.0), (fit.exponent, 0.5), (fit.upper, 0.5), (fit.bend, 0.0)):
+        assert (found.value, *found.interval) == pytest.approx(
+            (value,) * 3, abs=1e-12
+        )  # rounding of thirty terms
+        assert found.standard_error < 1e-12
+
+
+def test_too_few_points_for_an_upper_half_leave_nothing_known_of_it():
+    rng = np.random.default_rng(3)
+    terms = LENGTHS[:4] ** 0.5 * (2 + 0.3 * rng.normal(size=(30, 1)))
+    fit = power_law_with_interval(LENGTHS[:4], terms, np.arange(30), np.ones(4), rng=rng, resamples=50)
+    for unknown in (fit.upper, fit.bend):
+        assert np.isnan([unknown.value, unknown.standard_error, *unknown.interval]).all()
+
+
+def test_a_length_is_named_where_nothing_positive_was_measured_and_only_there():
+    terms = np.tile([-0.5, 0.0, 1e-3, 0.5, 2.0], (4, 1))
+    fit = power_law_with_interval(LENGTHS, terms, np.arange(4), np.ones(5), rng=np.random.default_rng(0))
+    assert fit.not_positive == (8, 16)
 
 
 def test_an_error_of_all_points_reaches_the_exponent():
