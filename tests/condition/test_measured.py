@@ -15,6 +15,7 @@ from l2m_eval.condition.measured import (
     MeasuredState,
     NeededState,
     calibration,
+    measured_numbers,
     size_in_words,
 )
 from l2m_eval.condition.state_check import check_model
@@ -89,6 +90,11 @@ def test_the_calibrated_horizon_of_a_fixed_state_is_where_the_law_is_what_its_el
     assert math.log(high / low) == pytest.approx(2 * 2 * 1.96 * 0.1, rel=1e-3)
     assert "nats (window120 keeps 95 % at L = 4,096), the data's law reaches the capacity" in verdict.sentence
     assert verdict.numbers["at_context"] is None
+    # The measured constant counts the last token in, so that no vocabulary is added.
+    at_context = check_model(replace(fixed, context=1024), data, vocabulary=VOCABULARY, measured=fewer)
+    there = at_context.numbers["at_context"]
+    assert there["capacity"] == pytest.approx(carried * 100 * 128)
+    assert f"of the capacity of this state at {carried:.2g} nats per element." in at_context.sentence
 
 
 def test_a_state_that_grows_faster_than_the_law_has_no_calibrated_horizon():
@@ -154,15 +160,14 @@ def test_the_growth_is_that_of_the_family_that_drops_elements_and_needs_fewest_b
     unfinished = replace(family("prefix", [1, 2, 4]), sizes=(*map(estimate, (1.0, 2.0)), Estimate(math.nan)))
     rounded = family("bits", [1, 2, 4], drops=False)
     for families in itertools.permutations((WINDOW, larger, unfinished, rounded)):
-        verdict = check_model(state("100*L"), law(0.3), measured=measured(*families))
-        numbers = verdict.numbers["measured"]
+        numbers = measured_numbers(measured(*families), None, None)
         assert (numbers["delta_of"], numbers["delta"]) == ("window", WINDOW.exponent.value)
         assert (numbers["delta_error"], numbers["delta_interval"]) == (
             WINDOW.exponent.standard_error, WINDOW.exponent.interval,
         )  # fmt: skip
         there = numbers["at_longest"]
         assert (there["family"], there["length"], there["needs"]) == ("bits", 4096, rounded.sizes[-1].value)
-    alone = check_model(state("100*L"), law(0.3), measured=measured(unfinished)).numbers["measured"]
+    alone = measured_numbers(measured(unfinished), None, None)
     assert (alone["at_longest"]["length"], alone["at_longest"]["needs"]) == (1024, 2.0)
     assert alone["at_longest"]["has"] == 100 * 16 * 1024 / 2
 

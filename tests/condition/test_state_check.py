@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toys import law, state
+from toys import LENGTHS, curve, law, state
 
 from l2m_eval.condition.law import ScalingLaw, published_law
 from l2m_eval.condition.state_check import check_model
@@ -82,6 +82,57 @@ def test_the_context_that_the_model_accepts_comes_before_the_horizon():
     assert (
         check_model(state("64*L"), law()).numbers["at_context"] is None
     )  # nothing is said of an unknown context
+
+
+def test_the_sentence_begins_with_the_verdict_and_ends_it_with_its_number():
+    flat = law(spread=0.02)
+    error = flat.exponent_error
+    for formula, begins, margin in (
+        ("64*L", "Satisfied: the history state of 64*L ", 0.25),
+        ("10**6", "Violated: the history state of 10**6 ", -0.75),
+        ("1000*L**0.75", "Inconclusive: the history state of 1000*L**0.75 ", None),
+    ):
+        sentence = check_model(state(formula), flat).sentence
+        assert sentence.startswith(begins)
+        assert margin is None or f": γ - β = {margin:.2f} ± {error:.2f}." in sentence
+    unknown = history_state_size({"table": {1024: 5, 2048: 9}, "name": "mine"}, [1024, 2048])
+    sentence = check_model(unknown, flat).sentence
+    assert sentence.startswith("Inconclusive: of the history state of mine ")
+    assert "γ - β" not in sentence
+    exact = check_model(state("64*L"), ScalingLaw(2.0, 0.75, "exact")).sentence
+    assert ": γ - β = 0.25." in exact  # no error is written where there is none
+
+
+def test_the_vocabulary_is_the_models_unless_one_is_given():
+    accepts = replace(state("64*L"), context=1024, vocabulary=1000)
+    bits = 512 * 64 * 16 * math.log(2)
+    for given, last_token in ((None, math.log(1000)), (50, math.log(50))):
+        there = check_model(accepts, law(), vocabulary=given).numbers["at_context"]
+        assert there["capacity"] == pytest.approx(bits + last_token, rel=1e-12)
+    there = check_model(replace(state("64*L"), context=1024), law()).numbers["at_context"]
+    assert there["capacity"] == pytest.approx(bits, rel=1e-12)
+
+
+def test_a_measured_curve_is_held_against_the_state_after_its_left_block():
+    """A quarter of L at ratio 4, and at least the first token."""
+    numbers = check_model(
+        state("10*L"), replace(law(), ratio=4.0), nats_per_element=2.0, curve=curve()
+    ).numbers["utilisation"]
+    left = np.maximum(LENGTHS / 4, 1)
+    np.testing.assert_allclose(numbers["elements"], 10 * left)
+    np.testing.assert_allclose(numbers["capacity"], 20 * left)
+    np.testing.assert_allclose(numbers["values"], curve().values / (20 * left))
+    np.testing.assert_allclose(numbers["errors"], 0.05 * numbers["values"])
+    np.testing.assert_array_equal(numbers["lengths"], LENGTHS)
+    assert "utilisation" not in check_model(state("10*L"), law()).numbers
+
+
+def test_the_context_is_judged_by_the_left_block_of_the_laws_ratio():
+    accepts = replace(state("64*L"), context=1024)
+    there = check_model(accepts, replace(law(), ratio=4.0)).numbers["at_context"]
+    assert there["capacity"] == pytest.approx(256 * 64 * 16 * math.log(2), rel=1e-12)
+    one = check_model(replace(accepts, context=2), replace(law(), ratio=4.0)).numbers["at_context"]
+    assert one["capacity"] == pytest.approx(64 * 16 * math.log(2), rel=1e-12)  # no less than one token
 
 
 def test_the_check_needs_no_torch_and_no_harness():
