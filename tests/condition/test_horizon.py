@@ -89,3 +89,67 @@ def test_utilisation_is_the_share_of_the_capacity_after_the_left_block():
 def test_a_bound_that_makes_no_sense_is_refused(constants):
     with pytest.raises(L2MError, match=next(iter(constants))):
         check_model(state("L"), law(), **constants)
+
+
+CROSSES, STAYS_BELOW = (2.0, 1.2), (2.0, 0.75)  # of 32·L nats: the first at L = 16^5, the second nowhere
+
+
+def law_of(*resamples, of=STAYS_BELOW):
+    return ScalingLaw(*of, "a toy", replicates=np.array(resamples))
+
+
+def test_the_sentence_says_how_many_resamples_cross_what_the_law_does_not():
+    attention, one_nat = state("64*L"), {"nats_per_element": 1.0}
+    split = law_of(*[STAYS_BELOW] * 300, *[CROSSES] * 100)
+    found = horizon(split, attention, **one_nat)
+    assert (found.length, found.never) == (math.inf, 0.75)
+    assert found.interval == (pytest.approx(16**5), math.inf)
+    never = "never reaches the capacity of this state"
+    assert check_model(attention, split, **one_nat).sentence.endswith(f"{never}, but a resample in 4 does.")
+    # One in eighty is less than the fortieth that the interval leaves out.
+    rare = law_of(*[STAYS_BELOW] * 395, *[CROSSES] * 5)
+    assert horizon(rare, attention, **one_nat).interval == (math.inf, math.inf)
+    assert check_model(attention, rare, **one_nat).sentence.endswith(f"{never}.")
+
+
+def test_the_sentence_says_where_the_law_crosses_and_is_overtaken():
+    fixed, attention = state("1000"), state("64*L")
+    with_interval = law_of(*[(2.0, 0.5)] * 200, *[(4.0, 0.5)] * 200, of=(2.0, 0.5))
+    # (1000 / 2)^2 and (1000 / 4)^2; at a constant law there is no interval, and in millions no digits.
+    for data, where in (
+        (with_interval, "at 250,000 tokens (95 % interval 62,500 to 250,000)."),
+        (ScalingLaw(2.0, 0.5, "exact"), "at 250,000 tokens."),
+        (ScalingLaw(2.0, 0.25, "exact"), "at 6.2e+10 tokens."),
+    ):
+        sentence = check_model(fixed, data, nats_per_element=1.0).sentence
+        assert sentence.endswith(f"the data's law reaches the capacity of this state {where}")
+    unsure = law_of(*[(2.0, 1.2)] * 200, *[STAYS_BELOW] * 200, of=CROSSES)
+    sentence = check_model(attention, unsure, nats_per_element=1.0).sentence
+    assert sentence.endswith("at 1.0e+06 tokens (95 % interval 1.0e+06 to never).")
+    # 1000·L^0.5 is above 32·L up to L = (1000 / 32)^2, from the first token on.
+    early = check_model(attention, ScalingLaw(1000.0, 0.5, "exact"), nats_per_element=1.0)
+    assert early.numbers["horizon"]["until"] == pytest.approx((1000 / 32) ** 2, rel=10 ** (1 / 40) - 1)
+    assert "at 1 tokens; it is overtaken again at " in early.sentence
+    above = check_model(fixed, ScalingLaw(1e4, 0.5, "exact"), nats_per_element=1.0).sentence
+    assert above.endswith("the data's law is above the capacity of this state at every length.")
+
+
+def test_the_capacity_is_that_after_the_left_block_of_the_laws_ratio():
+    for ratio in (2.0, 4.0):
+        data = ScalingLaw(0.1, 1.5, "exact", ratio=ratio)
+        found = horizon(data, state("64*L"), nats_per_element=0.5, vocabulary=8)
+        # 0.1·L^1.5 = 32·L / ratio + log 8
+        assert 0.1 * found.length**1.5 == pytest.approx(32 * found.length / ratio + math.log(8), rel=1e-9)
+        assert found.interval == (found.length, found.length)
+        assert found.never == 0
+        assert found.assumption == "With 0.5 nats per element"
+
+
+def test_an_amplitude_or_an_exponent_that_is_certain_leaves_the_others_interval():
+    fixed, one_nat = state("1000"), {"nats_per_element": 1.0}
+    for known, ends in (
+        ({"amplitude_interval": (1.0, 4.0)}, ((1000 / 4) ** 2, (1000 / 1) ** 2)),
+        ({"exponent_interval": (0.4, 0.6)}, ((1000 / 2) ** (1 / 0.6), (1000 / 2) ** (1 / 0.4))),
+    ):
+        found = horizon(ScalingLaw(2.0, 0.5, "stated", **known), fixed, **one_nat)
+        assert found.interval == pytest.approx(ends, rel=1e-9)
