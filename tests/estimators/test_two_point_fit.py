@@ -1,7 +1,12 @@
 """Laws fitted to two-point information: what was planted is recovered."""
 
+import functools
+import math
+
 import numpy as np
 import pytest
+from scipy import stats
+from scipy.optimize import least_squares
 
 from l2m_eval.estimators.two_point.curve import two_point_mutual_information
 from l2m_eval.estimators.two_point.fit import (
@@ -9,6 +14,9 @@ from l2m_eval.estimators.two_point.fit import (
     fit_power_law_with_offset,
     fit_power_law_with_offset_in_logarithms,
 )
+from l2m_eval.statistics.jackknife import jackknife_error
+
+ALL = [fit_power_law_above_floor, fit_power_law_with_offset, fit_power_law_with_offset_in_logarithms]
 
 
 def planted(curve_of):
@@ -92,3 +100,131 @@ def test_too_few_distances_for_three_parameters():
     fit = fit_power_law_with_offset(curve)
     assert np.isnan(fit.offset.value)
     assert fit.reason == "3 distances; three parameters need 4"
+
+
+GROUPS = 16
+
+
+@functools.cache
+def any_curve():
+    return two_point_mutual_information(np.zeros((GROUPS, 200), int) + [0, 1] * 100, 2 ** np.arange(8))
+
+
+def curve_with(values, replicates, unseen, floor=0.0, null=0.0):
+    """A curve whose points, replicates without each of 16 groups, and error beyond those are as they are given."""
+    curve = any_curve()
+    return type(curve)(
+        **vars(curve)
+        | {"distances": curve.distances[: len(values)], "mi": values - null, "uncorrected": values}
+        | {"replicates": replicates - null, "standard_error": np.hypot(jackknife_error(replicates), unseen)}
+        | {"floor": np.broadcast_to(floor, values.shape)}
+    )
+
+
+def test_the_error_of_a_fit_is_that_of_its_replicates_and_of_each_point_moved_by_what_they_do_not_show():
+    """By hand for a straight line in logarithms: a point moves the slope by x / (x @ x) times its own logarithm."""
+    distances = 2.0 ** np.arange(8)
+    values = 1.1 * distances**-0.91
+    factors = 1 + 0.01 * np.random.default_rng(0).normal(size=(GROUPS, 1))
+    unseen = values * np.linspace(0.002, 0.03, 8)
+    fit = fit_power_law_above_floor(curve_with(values, values * factors, unseen))
+    x = np.log(distances)
+    centred = x - x.mean()
+    by_points = np.log1p(unseen / values)
+    slopes = centred / (centred @ centred) * by_points
+    amplitudes = 1.1 * np.expm1(by_points / 8 - slopes * x.mean())
+    shared = 1.1 * jackknife_error(factors)[0]  # a factor of all points is one of the amplitude alone
+    assert fit.exponent.standard_error == pytest.approx(math.sqrt((slopes**2).sum()), rel=1e-9)
+    assert fit.amplitude.standard_error == pytest.approx(math.hypot(shared, *amplitudes), rel=1e-9)
+    reach = stats.t.ppf(0.975, GROUPS - 1) * fit.exponent.standard_error
+    assert fit.exponent.interval == pytest.approx((0.91 - reach, 0.91 + reach))
+    assert (fit.offset.value, fit.offset.standard_error) == (0, 0)
+    assert fit.distances == (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+@pytest.mark.parametrize("fit_of", ALL[1:])
+def test_what_moves_all_points_alike_is_an_error_of_the_offset_alone(fit_of):
+    """The fit is to the points before the null is subtracted, and its replicates have the null of all documents."""
+    distances = 2.0 ** np.arange(8)
+    values = 1.1 * distances**-0.91 + 0.02
+    shifts = 1e-3 * np.random.default_rng(1).normal(size=(GROUPS, 1))
+    fit = fit_of(curve_with(values, values + shifts, 0 * values, null=0.004))
+    # searches end at 1e-8 in the exponent or the share of the smallest point
+    assert fit.offset.value == pytest.approx(0.02, abs=1e-5)
+    assert fit.offset.standard_error == pytest.approx(jackknife_error(shifts)[0], rel=1e-2)
+    assert fit.exponent.standard_error < 1e-3 * fit.offset.standard_error / values[-1]
+
+
+def test_points_count_from_twice_the_floor_on_and_three_are_enough():
+    distances = 2.0 ** np.arange(5)
+    values = 1.1 * distances**-0.91
+    replicates = np.tile(values, (GROUPS, 1))
+    floor = np.array([0.1, 0.1, 0.1, values[3] / 2, 1.0])  # the fourth lies on twice its floor, not above it
+    fit = fit_power_law_above_floor(curve_with(values, replicates, 0 * values, floor=floor))
+    assert fit.distances == (1, 2, 4)
+    assert fit.exponent.value == pytest.approx(0.91)
+    floor[2] = 1.0
+    fewer = fit_power_law_above_floor(curve_with(values, replicates, 0 * values, floor=floor))
+    assert fewer.reason.startswith("2 of 5 points lie above the noise floor")
+    assert math.isnan(fewer.exponent.value)
+    unknown = fit_power_law_above_floor(curve_with(values, replicates, 0 * values, floor=math.nan))
+    assert unknown.reason.startswith("the noise floor is not known")
+
+
+@pytest.mark.parametrize("shown", ["by replicates", "by nothing"])
+def test_the_p_value_of_one_residual_is_students(shown):
+    """Three points leave one residual of a straight line in logarithms: 1.2 errors of it, of 16 groups.
+
+    A thousand resamples know a probability of a quarter to 1.4 %; four of those.
+    """
+    distances = 2.0 ** np.arange(3)
+    residual = 1e-3 * np.array([1.0, -2.0, 1.0]) / math.sqrt(6)
+    law = 1.1 * distances**-0.91
+    values = law * np.exp(1.2 * residual)
+    weights = np.random.default_rng(2).normal(size=(GROUPS, 1))
+    weights /= jackknife_error(weights)
+    by_groups = law * weights * residual
+    replicates = values + (by_groups if shown == "by replicates" else 0 * by_groups)
+    unseen = 1e-3 * law if shown == "by nothing" else 0 * law
+    fit = fit_power_law_above_floor(curve_with(values, replicates, unseen))
+    expected = 2 * stats.t.sf(1.2, GROUPS - 1)
+    assert fit.p_value == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / 1000))
+
+
+@pytest.mark.parametrize("fit_of", ALL)
+def test_documents_do_not_reject_a_law_that_is_exact_and_reject_one_with_a_bump(fit_of):
+    distances = 2.0 ** np.arange(8)
+    values = 1.1 * distances**-0.91 + (0.0 if fit_of is fit_power_law_above_floor else 0.02)
+    bump = values * (1 + 0.2 * (distances == 8))
+    for points, rejected in ((values, False), (bump, True)):
+        fit = fit_of(curve_with(points, np.tile(points, (GROUPS, 1)), 0.01 * points))
+        assert (fit.p_value < 0.01) == rejected  # 20 errors of one point
+
+
+def test_exponents_at_the_ends_of_the_search_are_no_minimum():
+    distances = 2.0 ** np.arange(8)
+    for values in (1 + distances**-7.0, 1 + np.log(distances)):
+        fit = fit_power_law_with_offset(curve_with(values, np.tile(values, (GROUPS, 1)), 0 * values))
+        assert fit.reason == "no least-squares minimum with an exponent inside 0 ... 6"
+        assert math.isnan(fit.exponent.value)
+
+
+def test_fits_with_an_offset_are_those_of_a_general_solver():
+    """Points that lie on no law: what is least is found in nats and, below the smallest point, in logarithms."""
+    distances = 2.0 ** np.arange(7)
+    values = 1.1 * distances**-0.91 + 0.05 + 0.02 * np.cos(np.arange(7))
+    curve = curve_with(values, np.tile(values, (GROUPS, 1)), 0 * values)
+
+    def left(parameters, transform):
+        amplitude, exponent, offset = parameters
+        return transform(values - offset) - transform(amplitude * distances**-exponent)
+
+    for fit_of, transform in ((ALL[1], np.asarray), (ALL[2], np.log)):
+        fit = fit_of(curve)
+        general = least_squares(left, (1.0, 0.9, 0.01), args=(transform,), bounds=([0, 0, -1], [9, 6, values.min()]),
+                                xtol=1e-12, ftol=1e-12, gtol=1e-12)  # fmt: skip
+        found = fit.amplitude.value, fit.exponent.value, fit.offset.value
+        assert (left(found, transform) ** 2).sum() <= 2 * general.cost * (1 + 1e-9)
+        assert found == pytest.approx(
+            general.x, rel=1e-4
+        )  # flat at the minimum: the root of the solver's 1e-12
