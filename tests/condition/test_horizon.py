@@ -11,8 +11,10 @@ from toys import LENGTHS, curve, law, state
 
 from l2m_eval.condition.horizon import horizon, state_capacity, utilisation
 from l2m_eval.condition.law import ScalingLaw
+from l2m_eval.condition.measured import Calibration
 from l2m_eval.condition.state_check import check_model
 from l2m_eval.errors import L2MError
+from l2m_eval.statistics.estimate import Estimate
 
 
 def test_an_element_holds_its_bits_and_the_last_token_its_logarithm():
@@ -153,3 +155,46 @@ def test_an_amplitude_or_an_exponent_that_is_certain_leaves_the_others_interval(
     ):
         found = horizon(ScalingLaw(2.0, 0.5, "stated", **known), fixed, **one_nat)
         assert found.interval == pytest.approx(ends, rel=1e-9)
+
+
+def calibrated(nats, error):
+    return Calibration(Estimate(nats, error, (nats - 2 * error, nats + 2 * error)), 4096, "window128", 0.95)
+
+
+def test_a_calibrated_state_that_holds_the_law_only_where_its_window_is_full_is_crossed_behind_that():
+    """At L = 256 the law asks for half a percent less than 128 tokens carry, and no grid point lies that near."""
+    carried = 0.5 * 100 * 128
+    data = ScalingLaw(0.995 * carried / 16, 0.5, "exact")
+    found = horizon(data, state("100*min(L, 128)"), calibration=calibrated(0.5, 0.0))
+    assert found.length == pytest.approx(256 / 0.995**2, rel=1e-9)
+    assert found.assumption == calibrated(0.5, 0.0).assumption
+    # Without a calibration it is crossed from the first token on.
+    assert horizon(data, state("100*min(L, 128)"), nats_per_element=0.5).length == pytest.approx(1)
+
+
+def test_the_error_of_what_an_element_carries_counts_as_that_of_the_law_does():
+    """The length is (C·dim z / A)^2: twice the errors of A, which 4000 resamples know to 1 %, and of C."""
+    fixed = state("1000")
+    amplitudes = np.exp(0.1 * np.random.default_rng(1).normal(size=4000))
+    data = ScalingLaw(1.0, 0.5, "a toy", replicates=np.stack([amplitudes, np.full(4000, 0.5)], 1))
+    exact = ScalingLaw(1.0, 0.5, "exact")
+    for law_, error, width in (
+        (data, 0.1, 2 * math.hypot(0.1, 0.2)),
+        (data, math.nan, 2 * 0.1),  # unknown: that of the law alone
+        (exact, 0.1, 2 * 0.2),
+    ):
+        found = horizon(law_, fixed, vocabulary=10**6, calibration=calibrated(0.5, error))
+        assert found.length == pytest.approx(500**2)  # the last token's information is in the constant
+        # An end of an interval, a fortieth of the resamples, is known to 4.3 % of a half-width; four of those.
+        assert np.log(found.interval) - math.log(found.length) == pytest.approx(
+            [-1.96 * width, 1.96 * width], rel=0.17
+        )
+    unknown = horizon(exact, fixed, calibration=calibrated(0.5, math.nan))
+    assert unknown.interval == (unknown.length, unknown.length)
+
+
+def test_a_state_of_less_than_one_token_is_that_of_one():
+    """A quarter of L is less than a token up to L = 4: A·L^2 is four elements of a nat at L = 2 / √A."""
+    for amplitude in (0.5, 3.0):
+        found = horizon(ScalingLaw(amplitude, 2.0, "exact", ratio=4.0), state("4*L"), nats_per_element=1.0)
+        assert found.length == pytest.approx(math.sqrt(4 / amplitude), rel=1e-9)
