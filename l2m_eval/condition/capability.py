@@ -126,15 +126,14 @@ def _require_comparable(curve: MutualInformationCurve, reference: MutualInformat
 def _interpolated(where: Array, values: Array, errors: Array) -> tuple[Array, Array]:
     """Log-linear values and errors at fractional positions, as if errors of neighbours were fully correlated."""
     positions = np.arange(len(values))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        log_values = np.log(values)
     lower, upper = np.floor(where).astype(int), np.ceil(where).astype(int)
     share = where - lower
-    mixed = np.exp(
-        np.where(share == 0, log_values[lower], (1 - share) * log_values[lower] + share * log_values[upper])
-    )
-    relative = np.interp(where, positions, errors / values)
-    return mixed, mixed * relative
+    with np.errstate(
+        invalid="ignore", divide="ignore"
+    ):  # values that are not positive are refused by the caller
+        logs = np.log(values)
+        mixed = np.exp(np.where(share == 0, logs[lower], (1 - share) * logs[lower] + share * logs[upper]))
+        return mixed, mixed * np.interp(where, positions, errors / values)
 
 
 def _replicate_ratios(ours: Array, theirs: Array, where: Array) -> Array:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import curve_fit
 
 from l2m_eval.errors import L2MError
 from l2m_eval.statistics.shapes import (
@@ -49,6 +50,28 @@ def test_linear_fits_agree_with_numpys_weighted_least_squares():
     for name, x in ((LINE, LENGTHS), (LOGARITHM, np.log(LENGTHS))):
         slope, intercept = np.polyfit(x, values, 1, w=1 / errors)
         assert fits[name].parameters == pytest.approx((intercept, slope), rel=1e-9)
+
+
+def test_curved_fits_agree_with_a_general_solver():
+    rng = np.random.default_rng(2)
+    errors = rng.uniform(0.2, 1.5, 10)
+    values = 9 * -np.expm1(-LENGTHS / 60) + errors * rng.normal(size=10)
+    fits = {fit.shape: fit for fit in fit_shapes(LENGTHS, values, errors)}
+    for name, curve in (
+        (POWER_LAW, lambda x, a, b: a * x**b),
+        (SATURATION, lambda x, a, b: -a * np.expm1(-x / b)),
+    ):
+        expected, _ = curve_fit(curve, LENGTHS, values, PLANTED[name], errors)
+        # the last grids are finer than 1e-5 of the parameter or its logarithm
+        assert fits[name].parameters == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_scale_of_a_saturation_ends_where_points_cannot_tell_it():
+    """A constant has saturated before its first length, a line through zero will do so far behind its last."""
+    for values, scale in ((np.full(10, 5.0), LENGTHS[0] / 10), (0.01 * LENGTHS, LENGTHS[-1] * 100)):
+        fits = {fit.shape: fit for fit in fit_shapes(LENGTHS, values, np.full(10, 0.1))}
+        assert fits[SATURATION].parameters[1] == pytest.approx(scale)
+        np.testing.assert_allclose(fits[SATURATION].fitted, values, rtol=0.01)
 
 
 def noisy_documents(curve, noise, count=60, seed=3):
