@@ -3,11 +3,13 @@
     python benchmarks/performance.py --output docs/performance.md     # CPU, 20 minutes on two cores
     python benchmarks/performance.py --gpu --output gpu.md            # 1-8 billion random weights in bf16
     python benchmarks/performance.py --gpu --dry-run                  # the same with tiny models on the CPU
+    python benchmarks/performance.py --only head                      # some rows alone: head, states
 
 Ratios are medians over repetitions in which both sides run in turn. Times on the CPU are processor time of one
 thread, which other work on the machine disturbs least; on a GPU they are wall-clock time between
 synchronisations. Peaks of memory are measured in processes of their own. Rows that need trained models and real
-books take them from L2M_SHARED (default ../shared) and say so where they are absent.
+books take them from L2M_SHARED (default ../shared), the rows of Gemma from L2M_MODELS (default models, see `make
+models`), and say so where they are absent.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any
 
 import performance_cases
 import performance_device
+import performance_head
 import performance_states
 from performance_device import GPU_MODELS, TINY_MODELS
 from performance_models import MODEL, SHARED
@@ -128,6 +131,7 @@ def cpu_rows(repetitions: int) -> list[tuple[str, str, str, str]]:
                 )
     else:
         rows.append(("end to end", "not measured", f"no trained model and books in {SHARED}", ""))
+    rows += head_rows(repetitions)
     rows += state_rows(repetitions)
     rows.append(("padding in batches, 200 documents", f"{100 * run('padding', 200)['share']:.1f} %", "", ""))
     found = run("counting")
@@ -148,6 +152,42 @@ def cpu_rows(repetitions: int) -> list[tuple[str, str, str, str]]:
             f"{found['with'] / found['without']:.2f} ×",
         )
     )
+    return rows
+
+
+def head_rows(repetitions: int, tokens: int = 2048) -> list[tuple[str, str, str, str]]:
+    """Gemma's head: the harness holds log-probabilities of 262,144 words at every position, here at a few."""
+    run = in_a_process_of_its_own
+    if not performance_head.GEMMA.is_dir():
+        return [
+            ("head of Gemma 3 270M", "not measured", f"no {performance_head.GEMMA}; run `make models`", "")
+        ]
+    rows = []
+    what = f"Gemma 3 270M, bfloat16, {tokens:,} tokens, vocabulary 262,144"
+    here, *others = performance_head.WAYS
+    called = {way: way.replace("harness", "the harness' log-likelihoods") for way in others}
+    found = run("time_of_large_head", "bfloat16", tokens, repetitions)
+    ours = run("memory_of_large_head", here, "bfloat16", tokens)
+    for way in others:
+        theirs = run("memory_of_large_head", way, "bfloat16", tokens)
+        difference = abs(theirs["nats"] - ours["nats"])
+        rows.append(
+            (
+                f"{what}: peak memory above weights",
+                gigabytes(ours["peak"]),
+                f"{called[way]}: {gigabytes(theirs['peak'])} (differs by {difference:.0e} nats a token)",
+                f"{theirs['peak'] / ours['peak']:.1f}",
+            )
+        )
+    for way in others:
+        rows.append(
+            (
+                f"{what}: time",
+                f"{found['seconds'][here]:.2f} s, {found['seconds']['body']:.2f} s of them below the head",
+                f"{called[way]}: {found['seconds'][way]:.2f} s",
+                f"{found['ratios'][way]:.2f}",
+            )
+        )
     return rows
 
 
@@ -240,6 +280,7 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true", help="1 to 8 billion random weights in bf16")
     parser.add_argument("--dry-run", action="store_true", help="with --gpu: tiny models on the CPU")
     parser.add_argument("--figure", type=Path, help="draw the scaling figure there, instead of the table")
+    parser.add_argument("--only", choices=("head", "states"), help="print these rows alone")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     settings = parser.parse_args()
     if settings.run:
@@ -247,12 +288,16 @@ def main() -> None:
 
         torch.set_num_threads(1)
         function, *arguments = json.loads(settings.run)
-        modules = (performance_cases, performance_states, performance_device)
+        modules = (performance_cases, performance_head, performance_states, performance_device)
         case = next(found for module in modules if (found := getattr(module, function, None)))
         print(json.dumps(case(*arguments)))
         return
     if settings.figure:
         draw(in_a_process_of_its_own("scaling", "5.5 million", 3), settings.figure)
+        return
+    if settings.only:
+        some = {"head": head_rows, "states": state_rows}[settings.only](settings.repetitions)
+        print("\n".join("| " + " | ".join(row) + " |" for row in some))
         return
     rows = (
         gpu_rows(settings.dry_run, settings.repetitions) if settings.gpu else cpu_rows(settings.repetitions)
