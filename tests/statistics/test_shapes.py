@@ -5,6 +5,7 @@ import pytest
 from scipy.optimize import curve_fit
 
 from l2m_eval.errors import L2MError
+from l2m_eval.statistics.clusters import cluster_sums, resampled_curves
 from l2m_eval.statistics.shapes import (
     LINE,
     LOGARITHM,
@@ -93,6 +94,38 @@ def test_shares_are_sure_where_shapes_differ_by_far_and_split_where_they_do_not(
     assert max(fit.best_share for fit in fits) < 0.95
 
 
+def test_shares_and_p_values_are_those_of_the_resampled_curves_fitted_one_by_one():
+    """The second way: each resample by itself, and the best shape by its misfit."""
+    terms, errors = noisy_documents(3 + np.log(LENGTHS), 3.0)
+    errors *= np.geomspace(0.3, 3, 10)  # weights that matter
+    clusters = np.arange(60) // 3
+    settings = {"resamples": 40, "shared_error": 0.2}
+    found = compare_shapes(LENGTHS, terms, clusters, errors, rng=np.random.default_rng(5), **settings)
+    sums, sizes = cluster_sums(terms, clusters)
+    curves = resampled_curves(sums, sizes, np.random.default_rng(5), 40, 0.2)
+    names = [shape.name for shape in SHAPES]
+    best = [min(fit_shapes(LENGTHS, one, errors), key=lambda fit: fit.misfit).shape for one in curves]
+    mean = terms.mean(axis=0)
+    of_mean = fit_shapes(LENGTHS, mean, errors)
+    for fit, whole in zip(found, of_mean, strict=True):
+        assert fit.best_share == best.count(fit.shape) / 40
+        assert (fit.misfit, fit.parameters) == (whole.misfit, whole.parameters)
+        # A mean of 20 resampled clusters varies by sqrt(19 / 20) less than that of a sample.
+        around = whole.fitted + np.sqrt(20 / 19) * (curves - mean)
+        refits = [dict(zip(names, fit_shapes(LENGTHS, one, errors), strict=True)) for one in around]
+        far = sum(refit[fit.shape].misfit >= whole.misfit for refit in refits)
+        assert fit.p_value == pytest.approx((1 + far) / 41)
+
+
+def test_a_number_that_all_points_share_is_an_error_only_where_it_is_given():
+    """Documents that agree: every resample is the curve itself, and is best fitted by its own shape."""
+    terms = np.tile(3 + 2.5 * np.log(LENGTHS), (30, 1))
+    settings = {"rng": np.random.default_rng(0), "resamples": 20}
+    fits = compare_shapes(LENGTHS, terms, np.arange(30), np.full(10, 0.1), **settings)
+    assert {fit.shape: fit.best_share for fit in fits}[LOGARITHM] == 1
+    assert {fit.shape: fit.p_value for fit in fits}[POWER_LAW] == pytest.approx(1 / 21)
+
+
 def test_the_same_seed_gives_the_same_shares():
     terms, errors = noisy_documents(3 + np.log(LENGTHS), 2.0)
     first, second = (
@@ -106,6 +139,8 @@ def test_one_cluster_gives_fits_without_shares():
     terms, errors = noisy_documents(3 + np.log(LENGTHS), 1.0)
     fits = compare_shapes(LENGTHS, terms, np.zeros(60), errors, rng=np.random.default_rng(0))
     assert all(np.isnan(fit.best_share) and np.isfinite(fit.misfit) for fit in fits)
+    halves = compare_shapes(LENGTHS, terms, np.arange(60) % 2, errors, rng=np.random.default_rng(0))
+    assert sum(fit.best_share for fit in halves) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
