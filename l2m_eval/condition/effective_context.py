@@ -45,7 +45,9 @@ from l2m_eval.statistics.growth import (
     resampled_draws,
 )
 
-FEWEST_CLUSTERS = 3  # an error from two has one degree of freedom: its 95 % interval reaches 12.7 errors
+# Of the resamples of three clusters one in nine is one of them three times over, and counts as infinitely far: growth
+# could never be shown at 5 %. Of four it is one in 64.
+FEWEST_CLUSTERS = 4
 _CHANGE_EXPONENTS = np.linspace(0.05, 1.5, 30)
 _CHANGES_PER_DOUBLING = 4
 
@@ -177,7 +179,7 @@ def effective_context(
         rng: Source of the resamples.
 
     Returns:
-        With `reason` instead of a value where there are fewer than two lengths or than three clusters.
+        With `reason` instead of a value where there are fewer than two lengths or than four clusters.
     """
     values = np.asarray(terms, float)
     _, labels = np.unique(np.asarray(clusters), return_inverse=True)
@@ -260,7 +262,7 @@ def _changing_power_laws(x: Array) -> tuple[Array, Array]:
 
 
 def check_clusters(clusters: int) -> None:
-    """Refuse documents of fewer than three independent groups, where an effective context is what was asked for."""
+    """Refuse documents of fewer than four independent groups, where an effective context is what was asked for."""
     if clusters < FEWEST_CLUSTERS:
         raise L2MError(
             f"documents: {clusters} independent group(s) of documents are too few for an effective context; give "

@@ -145,8 +145,10 @@ def needed_state(
         size, sizes_drawn = (np.interp(value, points, bits[at]) for value in (amount.value, each))
         one_each["amounts"].append(amount)
         one_each["sizes"].append(_on_a_logarithm(float(size), sizes_drawn, count))
-        carried = keep * np.maximum(curves[:, end - 1], 0.0) / sizes_drawn
-        one_each["densities"].append(_on_a_logarithm(float(keep * curve[-1] / size), carried, count))
+        with np.errstate(divide="ignore", invalid="ignore"):  # nothing is carried by a state of no bits
+            carried = keep * np.maximum(curves[:, end - 1], 0.0) / sizes_drawn
+            density = float(keep * curve[-1] / size)
+        one_each["densities"].append(_on_a_logarithm(density, carried, count))
         drawn["amounts"].append(each)
         drawn["sizes"].append(sizes_drawn)
     return Needed(

@@ -174,17 +174,20 @@ def _studentised(found: Contrasts, draws: Draws) -> list[Array]:
     Where all drawn clusters are the same one there is no error; such a draw counts as infinitely far on both sides.
     """
     count = len(found.sums)
-    products = (found.sums**2, found.sums * found.sizes, found.sizes**2)
+    with np.errstate(invalid="ignore"):
+        sums = found.sums - found.sizes * found.mean  # about the mean, whose rounding would pass for scatter
+    products = (sums**2, sums * found.sizes, found.sizes**2)
     blocks = []
     for drawn in draws():  # (R, G)
         size = drawn @ found.sizes
         with np.errstate(invalid="ignore", divide="ignore"):
-            mean = (drawn @ found.sums) / size
+            mean = (drawn @ sums) / size
             squares, mixed, sizes = (drawn @ product for product in products)
             variance = squares - 2 * mean * mixed + mean**2 * sizes
             error = np.sqrt(np.maximum(count / (count - 1) * variance, 0.0)) / size
-            t = (mean - found.mean) / error
-        blocks.append(np.where(error > 1e-9 * found.error, t, np.inf))
+            t = mean / error
+        # Squares round by 1e-16, so that an error of zero comes out as some 1e-8.
+        blocks.append(np.where(error > 1e-6 * found.error, t, np.inf))
     return blocks
 
 

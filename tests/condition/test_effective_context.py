@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from l2m_eval.condition.effective_context import EffectiveContext, check_clusters, effective_context
+from l2m_eval.condition.effective_context import (
+    EffectiveContext,
+    check_clusters,
+    claimed_and_used,
+    effective_context,
+)
 from l2m_eval.errors import L2MError
+from l2m_eval.statistics.growth import resampled_draws
 
 LENGTHS = tuple(4 * 2**k for k in range(10))  # 4 ... 2048
 
@@ -37,7 +43,17 @@ def test_a_planted_end_is_found():
     assert result.upper == 128
     # What is left beyond lies between nothing and some standard errors, and the bound says how many nats.
     assert 0 <= result.remaining < 5 * result.growth[5].standard_error
-    assert result.sentence().startswith("uses at least 128 of the 2,048 tokens measured (at most ")
+    assert result.sentence() == (
+        f"uses at least 128 of the 2,048 tokens measured (at most {result.remaining:.2g} nats more beyond, "
+        "growth ends by 128 if the curve is a power law up to there)"
+    )
+    assert claimed_and_used("m", result, 4096) == f"m claims 4,096 tokens and {result.sentence()}."
+    assert claimed_and_used("m", result) == f"m {result.sentence()}."
+
+
+def test_growth_of_one_step_is_growth():
+    result = found(np.minimum(LENGTHS, 8) * 2.0)
+    assert (result.value, result.grows) == (8, True)
 
 
 def test_a_curve_that_still_grows_is_no_end():
@@ -51,7 +67,10 @@ def test_a_curve_that_still_grows_is_no_end():
 def test_noise_alone_shows_no_growth():
     result = found(FLAT)
     assert (result.value, result.reached, result.grows) == (4, False, False)
-    assert "shows no growth of information beyond 4 tokens" in result.sentence()
+    assert result.sentence() == (
+        "shows no growth of information beyond 4 tokens, the shortest length of the 2,048 measured (at most "
+        f"{result.remaining:.2g} nats more beyond)"
+    )
 
 
 def test_growth_that_ends_in_a_fall_is_growth_and_the_fall_is_named():
@@ -59,6 +78,18 @@ def test_growth_that_ends_in_a_fall_is_growth_and_the_fall_is_named():
     assert (result.value, result.reached) == (256, False)
     assert result.falls_beyond in (256, 512)  # equal values: either is the place
     assert f"information falls beyond {result.falls_beyond}" in result.sentence()
+
+
+def test_information_falls_beyond_the_highest_point_though_that_is_no_growth_that_is_shown():
+    """0.3 nats more at 512 than at 256, on the half of the documents that have it, with an error of 0.6."""
+    rng = np.random.default_rng(9)
+    terms = documents_of(BREAKS, 48, 0)
+    terms[:24] -= terms[:24].mean(axis=0) - terms.mean(axis=0)  # the halves agree at every length
+    own = rng.normal(size=24)
+    terms[:24, 7] = terms[:24, 6] + 0.3 + 3 * (own - own.mean()) / own.std()
+    terms[24:, 7] = np.nan
+    result = effective_context(LENGTHS, terms, np.arange(48), rng=np.random.default_rng(0))
+    assert (result.value, result.falls_beyond) == (256, 512)
 
 
 def test_a_curve_that_falls_from_the_start_does_not_grow():
@@ -142,15 +173,30 @@ def test_documents_without_the_longest_lengths_count_where_they_are():
     assert result.growth[-1].standard_error == pytest.approx(whole.growth[-1].standard_error)
 
 
-@pytest.mark.parametrize("clusters", [1, 2])
-def test_fewer_than_three_groups_have_no_effective_context(clusters):
+@pytest.mark.parametrize("clusters", [1, 2, 3])
+def test_fewer_than_four_groups_have_no_effective_context(clusters):
     result = effective_context(
         LENGTHS, np.ones((clusters, 10)), np.arange(clusters), rng=np.random.default_rng(0)
     )
     assert math.isnan(result.value)
     assert f"the documents are {clusters} independent group(s)" in result.sentence()
-    with pytest.raises(L2MError, match=rf"documents: {clusters} .*give 3 or more"):
+    assert (result.reached, result.grows, result.falls_beyond) == (False, False, None)
+    again = EffectiveContext.from_json(result.to_json())
+    assert again.sentence() == result.sentence()
+    assert math.isnan(again.upper)
+    assert math.isnan(again.remaining)
+    with pytest.raises(L2MError, match=rf"documents: {clusters} .*give 4 or more"):
         check_clusters(clusters)
+
+
+def test_four_groups_and_two_lengths_are_enough():
+    """Growth of 10 nats on which groups agree to a thousandth is shown; of three groups no growth could be."""
+    check_clusters(4)
+    terms = np.array([[1.0, 11.0], [2.0, 12.01], [3.0, 12.99], [4.0, 14.004]])
+    result = effective_context([4, 8], terms, np.arange(4), rng=np.random.default_rng(0))
+    assert (result.value, result.reached, result.clusters, result.reason) == (8, True, 4, "")
+    # One resample in 64 is one group four times over, and counts against growth: four errors of a thousand resamples.
+    assert result.growth[0].p_value == pytest.approx(1 / 64, abs=4 * math.sqrt(1 / 64 / 1000))
 
 
 def test_one_length_has_no_growth():
@@ -173,9 +219,54 @@ def test_gains_are_differences_of_neighbours_per_doubling():
     assert gains[1].value == pytest.approx(mean[2] - mean[1])
     assert gains[1].per_doubling == pytest.approx((mean[2] - mean[1]) / 2)
     assert math.isnan(gains[0].per_doubling)
-    assert gains[2].per_doubling_error == pytest.approx(
-        (terms[:, 3] - terms[:, 2]).std(ddof=1) / math.sqrt(20)
-    )
+    for k, doublings in ((1, 2), (2, 1)):  # 4 to 16, 16 to 32
+        error = (terms[:, k + 1] - terms[:, k]).std(ddof=1) / math.sqrt(20)
+        assert (gains[k].standard_error, gains[k].per_doubling_error) == pytest.approx(
+            (error, error / doublings)
+        )
+    from_one = effective_context([1, 2], terms[:, :2], np.arange(20), rng=np.random.default_rng(0)).gains[0]
+    assert from_one.per_doubling == from_one.value
+
+
+@pytest.mark.parametrize(("end", "upper"), [(64, 64), (64 * 2**0.5, 128), (100, 128), (400, 512)])
+def test_the_upper_bound_is_the_end_of_the_power_law_rounded_up_to_a_measured_length(end, upper):
+    """Noise of a thousandth; the ends that are tried lie four to a doubling."""
+    result = found(np.minimum(LENGTHS, end) ** 0.5, noise=1e-3)
+    assert result.upper == upper
+    terms = np.hstack([np.zeros((48, 1)), documents_of(np.minimum(LENGTHS, end) ** 0.5, 48, 0, noise=1e-3)])
+    from_zero = effective_context((0, *LENGTHS), terms, np.arange(48), rng=np.random.default_rng(0))
+    assert from_zero.upper == upper  # no information from no tokens, and no logarithm of them
+
+
+def test_the_upper_bound_is_the_quantile_of_the_ends_of_resampled_curves_fitted_one_by_one():
+    """The second way: the residuals of every curve A min(L, K)^β, weighted by the errors, which grow with L here."""
+    lengths = np.array(LENGTHS)
+    rng = np.random.default_rng(4)
+    terms = np.minimum(lengths, 100) ** 0.5 + rng.normal(size=(30, 10)) * np.geomspace(0.2, 20, 10)
+    result = effective_context(LENGTHS, terms, np.arange(30), rng=np.random.default_rng(0))
+    draws = next(iter(resampled_draws(30, np.random.default_rng(0))()))
+    curves, errors = draws @ terms / 30, terms.std(axis=0, ddof=1) / math.sqrt(30)
+    ends = np.geomspace(4, 2048, 4 * 9 + 1)
+    grid = [(end, b) for end in ends for b in np.linspace(0.05, 1.5, 30)]
+    laws = np.array([np.minimum(lengths, end) ** b for end, b in grid]) / errors
+    scaled = curves / errors
+    amplitude = np.maximum(scaled @ laws.T / (laws**2).sum(axis=1), 0)
+    left = (scaled**2).sum(axis=1)[:, None] - amplitude**2 * (laws**2).sum(axis=1)
+    best = np.sort([grid[i][0] for i in left.argmin(axis=1)])
+    bound = best[949]  # 950 of a thousand are no longer
+    assert 4 < bound < 2048
+    assert result.upper == max(lengths[lengths >= bound * (1 - 1e-9)][0], result.value)
+
+
+def test_three_lengths_bound_no_power_law_and_an_end_at_the_last_is_none():
+    curve = np.minimum(LENGTHS[:4], 8) ** 0.5
+    for count, upper in ((3, math.inf), (4, 8)):
+        terms = documents_of(curve[:count], 48, 1, noise=1e-3)
+        result = effective_context(LENGTHS[:count], terms, np.arange(48), rng=np.random.default_rng(0))
+        assert (result.value, result.upper) == (8, upper)
+    unsure = found(0.002 * GROWS, count=12)  # growth that is not shown, and may well go on to the last length
+    assert not unsure.reached
+    assert unsure.upper == math.inf
 
 
 @pytest.mark.parametrize(("key", "wrong"), [("falls_beyond", "far"), ("growth", 5), ("longest", None)])

@@ -81,6 +81,8 @@ def test_utilisation_is_the_share_of_the_capacity_after_the_left_block():
     np.testing.assert_allclose(capacity, 10 * LENGTHS)
     np.testing.assert_allclose(used, 2.0 * LENGTHS**0.75 / (10 * LENGTHS))
     np.testing.assert_allclose(errors, 0.05 * used)
+    with_last_token = utilisation(curve(), state("10*L"), vocabulary=50)[0]
+    np.testing.assert_allclose(with_last_token, 10 * LENGTHS / 2 * 16 * math.log(2) + math.log(50))
     with pytest.raises(L2MError, match="unit"):
         utilisation(curve(unit="bytes"), state("L"), vocabulary=10)
 
@@ -155,6 +157,9 @@ def test_an_amplitude_or_an_exponent_that_is_certain_leaves_the_others_interval(
     ):
         found = horizon(ScalingLaw(2.0, 0.5, "stated", **known), fixed, **one_nat)
         assert found.interval == pytest.approx(ends, rel=1e-9)
+        assert found.never == 0
+        beyond = horizon(ScalingLaw(2.0, 0.5, "stated", **known), state("64*L"), **one_nat)
+        assert (beyond.length, beyond.never) == (math.inf, 1)
 
 
 def calibrated(nats, error):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from l2m_eval.estimators.smaller_state import kept_information, needed_state
+from l2m_eval.statistics.clusters import resampled_curves
+from l2m_eval.statistics.estimate import Estimate
 
 DOCUMENTS = 400
 LENGTHS = (64, 256, 1024)
@@ -19,8 +21,9 @@ def whole():
 
 
 def needed_of(whole, smaller, **settings):
+    lengths = LENGTHS[: whole.shape[1]]
     return needed_state(
-        LENGTHS, whole, smaller, [length // 2 for length in LENGTHS], np.arange(len(whole)),
+        lengths, whole, smaller, [length // 2 for length in lengths], np.arange(len(whole)),
         **{"keep": 0.95, "rng": np.random.default_rng(1)} | settings,
     )  # fmt: skip
 
@@ -65,9 +68,99 @@ def test_what_is_needed_lies_where_the_share_is_kept(whole):
 
 def test_an_amount_beyond_the_whole_state_is_the_whole_state(whole):
     """A window of 128 tokens of x with 32 of them drops nothing: it says nothing of what 32 tokens keep."""
-    smaller = {16: 0.5 * whole, 128: np.full_like(whole, 7.0)}
-    found = needed_of(whole, smaller)
-    assert 16 < found.amounts[0].value < 32
+    for beyond in (32, 128):
+        found = needed_of(whole, {16: 0.5 * whole, beyond: np.full_like(whole, 7.0)})
+        # A line in log(1 + amount) from a half at 16 to all at 32.
+        expected = math.expm1(np.interp(0.95, [0.5, 1], np.log1p([16, 32])))
+        assert found.amounts[0].value == pytest.approx(expected)
+
+
+MOST = np.array([32, 128, 512])  # tokens of x at the three lengths
+SHARES = {
+    amount: np.log1p(amount) / np.log1p(MOST) for amount in (8, 16)
+}  # on the line: interpolation is exact
+NEEDED = np.expm1(0.95 * np.log1p(MOST))
+
+
+def test_the_bits_of_what_is_needed_and_what_each_carries(whole):
+    """States of 10 bits a token, and 24 whatever their length: two sizes tell what is left of one of no tokens."""
+    bits = {amount: np.full(3, 24.0 + 10 * amount) for amount in SHARES}
+    found = needed_of(
+        whole,
+        {amount: share * whole for amount, share in SHARES.items()},
+        sizes=bits,
+        whole_sizes=24 + 10 * MOST,
+    )
+    sizes = 24 + 10 * NEEDED
+    assert [one.value for one in found.sizes] == pytest.approx(sizes)
+    assert [one.interval for one in found.sizes] == [pytest.approx((size, size)) for size in sizes]
+    slope = np.polyfit(np.log(LENGTHS), np.log(sizes), 1)[0]
+    assert (found.size_exponent.value, *found.size_exponent.interval) == pytest.approx((slope,) * 3)
+    # The bits are certain: what one carries has the error and the interval of the information, as a factor.
+    curves = resampled_curves(whole, np.ones(DOCUMENTS), np.random.default_rng(1), 1000)
+    for at, one in enumerate(found.densities):
+        mean = whole[:, at].mean()
+        on_log = Estimate.resampled(math.log(mean), np.log(curves[:, at]), DOCUMENTS)
+        assert one.value == pytest.approx(0.95 * mean / sizes[at])
+        assert one.standard_error == pytest.approx(one.value * on_log.standard_error)
+        scale = 0.95 / sizes[at]
+        assert one.interval == pytest.approx(tuple(scale * math.exp(end) for end in on_log.interval))
+
+
+@pytest.mark.parametrize(
+    ("bits", "of_nothing"),
+    [({16: 26.0}, 0.0), ({16: 26.0, 24: 42.0}, 0.0), ({16: 26.0, 24: 34.0}, 10.0)],
+    ids=["one amount", "a line below zero", "a line above"],
+)
+def test_the_bits_of_an_amount_below_the_smallest_measured(whole, bits, of_nothing):
+    """0.99 is kept of 16, so that less is needed; nothing is kept of no tokens."""
+    found = needed_of(
+        whole, dict.fromkeys(bits, 0.99 * whole),
+        sizes={amount: np.full(3, size) for amount, size in bits.items()}, whole_sizes=np.full(3, 100.0),
+    )  # fmt: skip
+    needed = math.expm1(0.95 / 0.99 * math.log1p(16))
+    assert [one.value for one in found.amounts] == pytest.approx([needed] * 3)
+    size = of_nothing + (26 - of_nothing) * needed / 16
+    assert [one.value for one in found.sizes] == pytest.approx([size] * 3)
+
+
+def test_where_sizes_are_not_known_amounts_are_all_that_is_said(whole):
+    found = needed_of(whole, {amount: share * whole for amount, share in SHARES.items()})
+    assert [one.value for one in found.amounts] == pytest.approx(NEEDED)
+    assert all(math.isnan(one.value) for one in (*found.sizes, *found.densities, found.size_exponent))
+    none = {amount: np.zeros(3) for amount in SHARES}
+    empty = needed_of(
+        whole,
+        {amount: share * whole for amount, share in SHARES.items()},
+        sizes=none,
+        whole_sizes=np.zeros(3),
+    )
+    assert all(math.isnan(one.value) for one in (*empty.sizes, *empty.densities, empty.size_exponent))
+
+
+def test_a_length_without_information_is_left_out_of_the_exponent(whole):
+    """Two lengths are enough for one; a needed amount below one token has a logarithm as well."""
+    silent = whole.copy()
+    silent[:, 1] = np.random.default_rng(7).normal(size=DOCUMENTS)  # nothing that is shown
+    silent[:, 1] -= silent[:, 1].mean()
+    found = needed_of(silent, {amount: share * silent for amount, share in SHARES.items()})
+    assert math.isnan(found.amounts[1].value)
+    slope = math.log(NEEDED[2] / NEEDED[0]) / math.log(16)
+    assert (found.exponent.value, *found.exponent.interval) == pytest.approx((slope,) * 3)
+    alone = needed_of(silent[:, :2], {amount: (share * silent)[:, :2] for amount, share in SHARES.items()})
+    assert math.isnan(alone.exponent.value)
+
+
+def test_the_whole_state_must_be_shown_to_inform_whatever_the_smaller_ones_do(whole):
+    noisy = np.random.default_rng(8).normal(0.05, 1, whole.shape)  # one standard error
+    found = needed_of(noisy, {8: np.full_like(whole, 0.01), 16: np.full_like(whole, 0.02)})
+    assert all(math.isnan(one.value) for one in found.amounts)
+
+
+def test_two_documents_are_the_fewest_that_name_a_need():
+    pair = np.array([[10.0, 20.0, 40.0], [10.1, 20.2, 40.4]])
+    found = needed_of(pair, {amount: share * pair for amount, share in SHARES.items()})
+    assert [one.value for one in found.amounts] == pytest.approx(NEEDED)
 
 
 def test_the_exponent_of_a_planted_growth(whole):

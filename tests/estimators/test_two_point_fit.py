@@ -10,6 +10,9 @@ from scipy.optimize import least_squares
 
 from l2m_eval.estimators.two_point.curve import two_point_mutual_information
 from l2m_eval.estimators.two_point.fit import (
+    _power_laws,
+    _power_laws_with_offset,
+    _power_laws_with_offset_in_logarithms,
     fit_power_law_above_floor,
     fit_power_law_with_offset,
     fit_power_law_with_offset_in_logarithms,
@@ -148,7 +151,8 @@ def test_what_moves_all_points_alike_is_an_error_of_the_offset_alone(fit_of):
     distances = 2.0 ** np.arange(8)
     values = 1.1 * distances**-0.91 + 0.02
     shifts = 1e-3 * np.random.default_rng(1).normal(size=(GROUPS, 1))
-    fit = fit_of(curve_with(values, values + shifts, 0 * values, null=0.004))
+    null = 0.004 * np.arange(8)  # were it left in or added twice, no law would fit
+    fit = fit_of(curve_with(values, values + shifts, 0 * values, null=null))
     # searches end at 1e-8 in the exponent or the share of the smallest point
     assert fit.offset.value == pytest.approx(0.02, abs=1e-5)
     assert fit.offset.standard_error == pytest.approx(jackknife_error(shifts)[0], rel=1e-2)
@@ -163,12 +167,61 @@ def test_points_count_from_twice_the_floor_on_and_three_are_enough():
     fit = fit_power_law_above_floor(curve_with(values, replicates, 0 * values, floor=floor))
     assert fit.distances == (1, 2, 4)
     assert fit.exponent.value == pytest.approx(0.91)
-    floor[2] = 1.0
+    floor[3] = values[3] / 2.01
+    assert fit_power_law_above_floor(curve_with(values, replicates, 0 * values, floor=floor)).distances == (
+        1,
+        2,
+        4,
+        8,
+    )
+    floor[2:4] = 1.0
     fewer = fit_power_law_above_floor(curve_with(values, replicates, 0 * values, floor=floor))
     assert fewer.reason.startswith("2 of 5 points lie above the noise floor")
     assert math.isnan(fewer.exponent.value)
     unknown = fit_power_law_above_floor(curve_with(values, replicates, 0 * values, floor=math.nan))
     assert unknown.reason.startswith("the noise floor is not known")
+
+
+def test_a_replicate_that_cannot_be_fitted_leaves_the_error_unknown():
+    """Without one group of documents a point is zero, and has no logarithm, or is not known at all."""
+    values = 1.1 * 2.0 ** (-0.91 * np.arange(8)) + 0.02
+    for fit_of, value in (
+        (ALL[0], 0.0),
+        (ALL[0], -1.0),
+        (ALL[1], math.nan),
+        (ALL[2], 0.0),
+        (ALL[2], math.nan),
+    ):
+        replicates = np.tile(values, (GROUPS, 1))
+        replicates[3, 5] = value
+        fit = fit_of(curve_with(values, replicates, 0 * values))
+        assert math.isfinite(fit.exponent.value)
+        assert np.isnan([fit.exponent.standard_error, fit.amplitude.standard_error]).all()
+
+
+def test_four_distances_are_enough_for_three_parameters_and_the_floor_may_be_unknown_for_some():
+    distances = 2.0 ** np.arange(4)
+    values = 1.1 * distances**-0.91 + 0.02
+    curve = curve_with(values, np.tile(values, (GROUPS, 1)), 0 * values)
+    for fit_of in ALL[1:]:
+        # searches end at 1e-8 in the exponent or the share of the smallest point
+        assert fit_of(curve).exponent.value == pytest.approx(0.91, abs=1e-4)
+    floor = np.array([0.0, 0.0, 0.0, math.nan])
+    assert fit_power_law_above_floor(
+        curve_with(values, np.tile(values, (GROUPS, 1)), 0 * values, floor=floor)
+    ).distances == (1, 2, 4)
+
+
+def test_a_law_without_an_offset_is_found_at_the_edge_of_the_search():
+    """Bent the other way than an offset bends it: the best offset in logarithms is none at all."""
+    distances = 2.0 ** np.arange(8)
+    values = 1.1 * distances**-0.91 * np.exp(-distances / 400)
+    fit = fit_power_law_with_offset_in_logarithms(
+        curve_with(values, np.tile(values, (GROUPS, 1)), 0 * values)
+    )
+    slope, intercept = np.polyfit(np.log(distances), np.log(values), 1)
+    assert fit.offset.value == 0
+    assert (fit.amplitude.value, fit.exponent.value) == pytest.approx((np.exp(intercept), -slope))
 
 
 @pytest.mark.parametrize("shown", ["by replicates", "by nothing"])
@@ -189,6 +242,18 @@ def test_the_p_value_of_one_residual_is_students(shown):
     fit = fit_power_law_above_floor(curve_with(values, replicates, unseen))
     expected = 2 * stats.t.sf(1.2, GROUPS - 1)
     assert fit.p_value == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / 1000))
+
+
+@pytest.mark.parametrize(
+    "fitted", [_power_laws, _power_laws_with_offset, _power_laws_with_offset_in_logarithms]
+)
+def test_curves_fitted_together_are_fitted_as_if_alone(fitted):
+    """Those that the p-value rests on; one that has no logarithm spoils no other."""
+    distances = 2.0 ** np.arange(6)
+    curves = np.array([1.1 * distances**-0.91 + 0.02, 50 * distances**-2.0 + 3, 0.5 - 0.02 * distances])
+    together = fitted(distances, curves)
+    for found, curve in zip(together, curves, strict=True):
+        np.testing.assert_allclose(found, fitted(distances, curve[None])[0], rtol=1e-12)
 
 
 @pytest.mark.parametrize("fit_of", ALL)
