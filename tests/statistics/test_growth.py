@@ -86,6 +86,8 @@ def test_ends_without_scatter_are_certain_and_the_others_are_tested():
     assert (later.until, later.value, later.p_value) == (16, 1.5, 0)
     never = beyond(flat, flat, flat - 1)
     assert (never.until, never.value, never.p_value) == (8, 0, 1)
+    rounding = beyond(1e6 * flat, 1e6 * flat + 1e-6, 1e6 * flat)  # a growth of 1e-12 of the values
+    assert (rounding.until, rounding.p_value) == (8, 1)
     tested = beyond(flat, flat, flat + 9 + scatter)  # no growth to 8 for certain, clear growth to 16
     assert (tested.until, tested.p_value) == (16, pytest.approx(1 / (1 + RESAMPLES)))
 
@@ -117,11 +119,25 @@ def test_the_largest_of_correlated_ts_is_known_where_they_are_the_same_opposite_
 def test_the_end_with_fewest_documents_sets_the_degrees_of_freedom():
     x = np.random.default_rng(4).normal(size=(30, 2))
     x[3:, 1] = np.nan
-    tail = _normal_maxima(contrasts(x, np.arange(30)), np.random.default_rng(0))
-    one = _normal_maxima(contrasts(x[:3, 1:], np.arange(3)), np.random.default_rng(0))
-    at = stats.t.ppf(0.99, 2)  # 7, where 29 degrees of freedom leave 1e-7
-    for found in (tail, one):
-        assert np.mean(found >= at) == pytest.approx(0.01, abs=4 * math.sqrt(0.02 / RESAMPLES))
+    at = stats.t.ppf(0.95, 2)  # 2.9, beyond which 29 degrees of freedom leave 0.003
+    share = np.mean(_normal_maxima(contrasts(x, np.arange(30)), np.random.default_rng(0)) >= at)
+    # Between that of one end and that of two that never exceed it together, and four standard deviations.
+    room = 4 * math.sqrt(0.1 * 0.9 / RESAMPLES)
+    assert 0.05 - room < share < 0.1 + room
+
+
+def test_the_p_value_is_the_larger_of_the_two():
+    """The largest t of two ends, in either distribution; which one reaches further depends on the side of the tail."""
+    for sign in (-1, 1):
+        growth = sign * (np.random.default_rng(5).exponential(size=(20, 2)) ** 2 - 2) + 0.5
+        values, draws = np.hstack([np.zeros((20, 1)), growth]), resampled_draws(20, np.random.default_rng(6))
+        found = growth_beyond(LENGTHS[:3], values, np.arange(20), 0, np.random.default_rng(7), draws)
+        tested = contrasts(np.cumsum(growth, axis=1) / [1, 2], np.arange(20))
+        t = (tested.mean / tested.error).max()
+        normal = np.sum(_normal_maxima(tested, np.random.default_rng(7)) >= t)
+        resampled = np.sum(np.concatenate(_studentised(tested, draws)).max(axis=1) >= t)
+        assert normal != resampled
+        assert found.p_value == (1 + max(normal, resampled)) / (1 + RESAMPLES)
 
 
 def test_studentised_resamples_are_those_of_the_drawn_clusters_set_side_by_side():
