@@ -127,7 +127,7 @@ def test_the_end_with_fewest_documents_sets_the_degrees_of_freedom():
 
 
 def test_the_p_value_is_the_larger_of_the_two():
-    """The largest t of two ends, in either distribution; which one reaches further depends on the side of the tail."""
+    """The largest t of two ends, in either distribution; which reaches further depends on the side of the tail."""
     for sign in (-1, 1):
         growth = sign * (np.random.default_rng(5).exponential(size=(20, 2)) ** 2 - 2) + 0.5
         values, draws = np.hstack([np.zeros((20, 1)), growth]), resampled_draws(20, np.random.default_rng(6))
