@@ -208,7 +208,9 @@ def test_one_length_has_no_growth():
 def test_results_hold_all_of_it(curve):
     result = found(curve)
     assert EffectiveContext.from_json(result.to_json()).to_json() == result.to_json()
-    assert EffectiveContext.from_json(result.to_json()).sentence() == result.sentence()
+    again = EffectiveContext.from_json(result.to_json())
+    assert again.sentence() == result.sentence()
+    assert (again.value, again.upper, again.longest) == (result.value, result.upper, 2048)
 
 
 def test_gains_are_differences_of_neighbours_per_doubling():

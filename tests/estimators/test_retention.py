@@ -4,8 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from l2m_eval.estimators.retention import RetentionCurve, context_needed, retention_curve
+from l2m_eval.estimators.retention import RetentionCurve, context_needed, retention_curve, shown_above_zero
+from l2m_eval.statistics.clusters import resampled_curves
+from l2m_eval.statistics.estimate import Estimate
 
 CONTEXTS = (0, 16, 64, 256, 1024)
 
@@ -68,6 +71,69 @@ def test_the_interval_covers_the_planted_context():
         inside += low <= truth <= high
     # 95 % of the trials less three standard deviations of that count.
     assert inside >= 0.95 * trials - 3 * math.sqrt(trials * 0.95 * 0.05)
+
+
+def test_errors_are_those_of_paired_differences_and_of_ratios_by_linearisation():
+    log_probs, size = planted(30, 6), np.random.default_rng(7).integers(500, 1500, 30)
+    curve = curve_of(log_probs, target_bytes=size)
+    gained = log_probs - log_probs[:, :1]
+    mean = gained.mean(axis=0)
+    root = math.sqrt(30)
+    residual = gained - mean / mean[-1] * gained[:, -1:]
+    np.testing.assert_allclose(curve.kept_error, residual.std(axis=0, ddof=1) / root / mean[-1], atol=1e-12)
+    np.testing.assert_allclose(curve.loss_error, log_probs.std(axis=0, ddof=1) / root / 256)
+    bits = gained / math.log(2)
+    rate = bits.sum(axis=0) / size.sum()
+    np.testing.assert_allclose(curve.bits_per_byte, rate, atol=1e-12)
+    residual = bits - rate * size[:, None]
+    np.testing.assert_allclose(
+        curve.bits_per_byte_error, residual.std(axis=0, ddof=1) / root / size.mean(), atol=1e-12
+    )
+    assert (curve.documents, curve.clusters, curve.contexts) == (30, 30, CONTEXTS)
+    assert np.isnan([curve_of(log_probs).bits_per_byte, curve_of(log_probs).bits_per_byte_error]).all()
+
+
+def test_the_context_needed_has_the_error_of_its_resamples_on_a_logarithm():
+    """Where a resample of few, noisy documents gains nothing, any context up to the longest may be needed."""
+    seen = []
+    for total, documents in ((10.0, 30), (0.3, 25)):
+        log_probs = planted(documents, 8, total=total)
+        curve = curve_of(log_probs, resamples=400)
+        gained = log_probs - log_probs[:, :1]
+        curves = resampled_curves(gained, np.ones(documents), np.random.default_rng(0), 400)
+        for share, needed in curve.needed.items():
+            value = context_needed(CONTEXTS, gained.mean(axis=0), share)[0]
+            each = context_needed(CONTEXTS, curves, share)
+            seen.append(np.isnan(each).any())
+            each = np.log1p(np.where(np.isnan(each), CONTEXTS[-1], each))
+            on_log = Estimate.resampled(math.log1p(value), each, documents)
+            assert needed.value == pytest.approx(value)
+            assert needed.standard_error == pytest.approx((1 + value) * on_log.standard_error)
+            assert needed.interval == pytest.approx(
+                tuple(np.clip(np.expm1(on_log.interval), 0, CONTEXTS[-1]))
+            )
+    assert set(seen) == {True, False}
+
+
+def test_information_is_shown_where_its_one_sided_interval_excludes_zero():
+    for clusters in (2, 10, 100):
+        reach = stats.t.ppf(0.95, clusters - 1)
+        assert shown_above_zero(1.01 * reach, 1.0, clusters)
+        assert not shown_above_zero(0.99 * reach, 1.0, clusters)
+    assert not shown_above_zero(1.0, 0.0, 1)
+
+
+def test_each_curve_has_its_own_context_and_the_longest_keeps_all():
+    """A share that the empty context keeps needs none; one that is reached at the end alone is interpolated there."""
+    curves = np.array([[0, 0.4, 0.8, 1, 1], [0, 0, 0, 0, 2.0], [0, 1, 1, 1, 0.0], [0, 1.5, 0.2, 2, 1]])
+    together = context_needed(CONTEXTS, curves, 0.5)
+    for found, curve in zip(together, curves, strict=True):
+        assert found == pytest.approx(context_needed(CONTEXTS, curve, 0.5)[0], nan_ok=True)
+    assert together[1] == pytest.approx(math.exp((math.log(257) + math.log(1025)) / 2) - 1)
+    assert math.isnan(together[2])
+    # From 0.2 at 64 to 2 at 256, though 1.5 was kept before.
+    assert together[3] == pytest.approx(math.exp(math.log(65) + math.log(257 / 65) / 6) - 1)
+    assert context_needed((4, 16), [3.0, 4.0], 0.5)[0] == 4
 
 
 def test_intervals_stay_within_what_was_measured():
