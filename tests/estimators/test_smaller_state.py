@@ -82,8 +82,10 @@ SHARES = {
 NEEDED = np.expm1(0.95 * np.log1p(MOST))
 
 
-def test_the_bits_of_what_is_needed_and_what_each_carries(whole):
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+def test_the_bits_of_what_is_needed_and_what_each_carries(whole, scale):
     """States of 10 bits a token, and 24 whatever their length: two sizes tell what is left of one of no tokens."""
+    whole = scale * whole
     bits = {amount: np.full(3, 24.0 + 10 * amount) for amount in SHARES}
     found = needed_of(
         whole,
@@ -103,8 +105,8 @@ def test_the_bits_of_what_is_needed_and_what_each_carries(whole):
         on_log = Estimate.resampled(math.log(mean), np.log(curves[:, at]), DOCUMENTS)
         assert one.value == pytest.approx(0.95 * mean / sizes[at])
         assert one.standard_error == pytest.approx(one.value * on_log.standard_error)
-        scale = 0.95 / sizes[at]
-        assert one.interval == pytest.approx(tuple(scale * math.exp(end) for end in on_log.interval))
+        share = 0.95 / sizes[at]
+        assert one.interval == pytest.approx(tuple(share * math.exp(end) for end in on_log.interval))
 
 
 @pytest.mark.parametrize(
