@@ -10,12 +10,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from l2m_eval.estimators.two_point.curve import DISTANCES as PUBLISHED
 from l2m_eval.estimators.two_point.curve import two_point_mutual_information
 from l2m_eval.estimators.two_point.estimation import PairEstimation
 from l2m_eval.estimators.two_point.null_measured import interpolated, null_anchors
 from l2m_eval.statistics.jackknife import jackknife_error, jackknife_groups
 
 DISTANCES = [1, 2, 5]
+
+
+def test_distances_are_the_published_ones_unless_others_are_given():
+    assert PUBLISHED == (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
 def texts(count=9, seed=0):
