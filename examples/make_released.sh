@@ -20,10 +20,17 @@ lm_eval run --model hf --model_args pretrained=SmolLM2-135M-Instruct,dtype=bfloa
   --metadata '{"corpus": "books/*.txt", "documents": 32, "contexts": [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 7936]}'
 lm_eval run --model hf --model_args pretrained=SmolLM2-135M-Instruct,dtype=bfloat16 --device cpu --batch_size 8 \
   --tasks l2m_bipartite_text,l2m_position_nll_text --output_path out --log_samples --use_cache cache \
-  --metadata '{"corpus": "books/*.txt", "documents": 16}'
+  --metadata '{"corpus": "books/*.txt", "documents": 16, "fit": "auto"}'
 lm_eval run --model hf --model_args pretrained=gemma-3-270m,dtype=bfloat16,max_length=4096 --device cpu --batch_size 4 \
   --tasks l2m_context_use_text --output_path out --log_samples --use_cache cache \
   --metadata '{"corpus": "books/*.txt", "documents": 16, "contexts": [16, 32, 64, 128, 256, 512, 1024, 2048, 3840]}'
 
 rm -rf "$examples/released"
 python "$examples/strip_results.py" out "$examples/released"
+
+# The check on that curve and the model's own state.
+ln -s "$examples/released" released
+lm_eval run --model hf --model_args pretrained=SmolLM2-135M-Instruct,dtype=bfloat16 --device cpu \
+  --tasks l2m_condition_text --output_path checked/check \
+  --metadata '{"results": "released/SmolLM2-135M-Instruct", "fit": "auto"}'
+python "$examples/strip_results.py" checked "$examples/released"
