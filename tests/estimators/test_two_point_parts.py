@@ -13,10 +13,11 @@ from scipy import stats
 from l2m_eval.estimators.two_point.curve import DISTANCES as PUBLISHED
 from l2m_eval.estimators.two_point.curve import two_point_mutual_information
 from l2m_eval.estimators.two_point.estimation import PairEstimation
+from l2m_eval.estimators.two_point.null_expected import expected_pair_entropy
 from l2m_eval.estimators.two_point.null_measured import interpolated, null_anchors
 from l2m_eval.statistics.jackknife import jackknife_error, jackknife_groups
 
-DISTANCES = [1, 2, 5]
+DISTANCES = [1, 2, 25]  # the last is longer than some documents
 
 
 def test_distances_are_the_published_ones_unless_others_are_given():
@@ -69,9 +70,37 @@ def test_estimate_replicates_error_and_interval_are_those_of_counting_again_with
         assert curve.interval[k] == pytest.approx((whole - reach * error, whole + reach * error))
         assert curve.floor[k] == pytest.approx(2 * error)
         assert curve.bias[k] == pytest.approx(3 * (np.mean(without) - whole))
-        assert curve.pairs[k] == sum(len(d) - distance for d in documents)
+        assert curve.pairs[k] == sum(max(len(d) - distance, 0) for d in documents)
     assert (curve.documents, curve.groups, curve.shuffles, curve.seed) == (9, 4, 0, 3)
     assert not curve.biased.any()
+
+
+@pytest.mark.parametrize("marginals", ["pairs", "global"])
+@pytest.mark.parametrize("null", ["shuffle", "shift"])
+def test_a_replicates_null_follows_from_the_tokens_of_its_own_documents(null, marginals):
+    """The measured null, moved by what the expected one of independent tokens and the marginals move by."""
+    documents = texts(count=12)
+    settings = PairEstimation("plugin", marginals, null=null, groups=4)
+    curve = two_point_mutual_information(documents, DISTANCES, settings)
+    group = jackknife_groups([len(d) for d in documents], 4)
+
+    def expected_null(chosen, distance):
+        firsts, seconds = (
+            np.bincount(np.concatenate(part), minlength=5)
+            for part in zip(*((d[:-distance], d[distance:]) for d in chosen), strict=True)
+        )
+        single = sum(-(n[n > 0] / n.sum() * np.log(n[n > 0] / n.sum())).sum() for n in (firsts, seconds))
+        unconnected = expected_pair_entropy(firsts, seconds, settings.entropies)
+        edges = information(chosen, distance, marginals) - information(chosen, distance, "pairs")
+        return single - unconnected + edges
+
+    for k, distance in enumerate(DISTANCES):
+        whole = expected_null(documents, distance)
+        for left in range(4):
+            others = [d for d, g in zip(documents, group, strict=True) if g != left]
+            moved = expected_null(others, distance) - whole
+            expected = information(others, distance, marginals) - (curve.null[k] + moved)
+            assert curve.replicates[left, k] == pytest.approx(expected, abs=1e-9)  # rounding of a convolution
 
 
 @pytest.mark.parametrize("null", ["shuffle", "shift"])
