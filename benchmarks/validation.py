@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from validation_quantities import (
     bipartite_quantities,
@@ -100,7 +100,9 @@ def run_two_point(number: int, scenario: TwoPointScenario, preset: Preset) -> li
     ]
 
 
-def run(preset: Preset, processes: int = 2) -> tuple[list[Row], list[Row], list[tuple[str, float, float]]]:
+def run(
+    preset: Preset, processes: int = 2
+) -> tuple[list[Row], list[Row], dict[str, list[tuple[str, float, float]]]]:
     """All scenarios of a preset."""
     with ProcessPoolExecutor(processes) as pool:
         two_point = [
@@ -111,11 +113,16 @@ def run(preset: Preset, processes: int = 2) -> tuple[list[Row], list[Row], list[
             pool.submit(run_scenario, number, scenario, preset)
             for number, scenario in enumerate(preset.scenarios)
         ]
-        needed = pool.submit(documents_for_one_percent, SCENARIOS[1], preset.efficiency, 5000)
+        needed = {
+            name: pool.submit(
+                documents_for_one_percent, replace(SCENARIOS[1], blocks=blocks), preset.efficiency, 5000
+            )
+            for name, blocks in (("blocks of the default", "auto"), ("one block", 1))
+        }
         return (
             [row for future in bipartite for row in future.result()],
             [row for future in two_point for row in future.result()],
-            needed.result(),
+            {name: future.result() for name, future in needed.items()},
         )
 
 

@@ -98,8 +98,18 @@ def bipartite_quantities(
     rows: dict[str, list[Any]] = {}
     settings = bipartite_settings(scenario)
     far = FAR * float(exact_curve(scenario)[-1])
-    (amplitude,), (exponent,), _ = fit_power_law(scenario.lengths, exact_curve(scenario))
-    exact_horizon = log_horizon(ScalingLaw(float(amplitude), float(exponent), scenario.name), far)[0]
+    # The weights of the exact fits: what documents scatter by, all of them together.
+    spreads = {
+        "direct": (sums["conditional"] - sums["marginal"]).std(axis=0),
+        "vclub": (sums["conditional"] - sums["crossed"]).std(axis=0),
+    }
+
+    def exact_fit(curve_name: str, curve: np.ndarray) -> tuple[float, float]:
+        found = fit_power_law(scenario.lengths, curve, spreads[curve_name], settings.fit)
+        return float(found[0][0]), float(found[1][0])
+
+    amplitude, exponent = exact_fit("direct", exact_curve(scenario))
+    exact_horizon = log_horizon(ScalingLaw(amplitude, exponent, scenario.name), far)[0]
     filled = exact_horizon < math.log(FARTHEST)  # a curve that does not grow has no length to be held
     for replicate in range(replicates):
         at = slice(replicate * documents, (replicate + 1) * documents)
@@ -124,7 +134,7 @@ def bipartite_quantities(
         curve_name, what = name.split()
         truth = truths[curve_name]
         if what != "points":
-            (amplitude,), (exponent,), _ = fit_power_law(scenario.lengths, truth)
+            amplitude, exponent = exact_fit(curve_name, truth)
             truth = {"β": exponent, "A": amplitude, "horizon": exact_horizon}[what]
         found[name] = quantity(estimates, truth)
     return found
@@ -222,11 +232,19 @@ def two_point_quantities(
 
 # How many documents a 1 % error on β takes
 
+FITS = ("weighted", "loglog")
 
-def influence(terms: np.ndarray, curve: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
-    """What each document adds to the log-log fit's β, to first order, (documents,): β's error is its mean's."""
-    centred = np.log(lengths) - np.log(lengths).mean()
-    return np.asarray(((terms - curve) / curve) @ centred / (centred @ centred))
+
+def influence(terms: np.ndarray, curve: np.ndarray, lengths: Sequence[int], fit: str) -> np.ndarray:
+    """What each document adds to the fit's β, to first order, (documents,): β's error is its mean's.
+
+    The slope of β in a point is a difference over a hundredth of the point to either side.
+    """
+    errors = terms.std(axis=0, ddof=1)  # the weights of the weighted fit, up to a factor
+    steps = np.diag(0.01 * curve)
+    moved = fit_power_law(lengths, np.concatenate([curve + steps, curve - steps]), errors, fit)[1]
+    slopes = (moved[: len(curve)] - moved[len(curve) :]) / (0.02 * curve)
+    return np.asarray((terms - curve) @ slopes)
 
 
 def documents_for_one_percent(
@@ -235,7 +253,7 @@ def documents_for_one_percent(
     """Documents that bring the standard error of β to 1 % of β: (way of measuring, documents, their error).
 
     From the spread of the documents' influence on the fit, which is exact for many documents. A partner counts
-    as a document where the way of measuring needs partners of its own.
+    as a document where the way of measuring needs partners of its own. The default fit first, then the published.
     """
     sums, _ = draw(scenario, documents, seed)
     crossed_reference, _ = draw(scenario, documents, seed + 1)
@@ -251,13 +269,14 @@ def documents_for_one_percent(
     )
     rows = []
     for name, terms, curve, unit in ways:
-        _, exponent, _ = fit_power_law(scenario.lengths, curve)
-        effect = influence(terms, curve, scenario.lengths)
-        if unit == "mutual":  # two documents that are each other's partners are one independent term
-            effect = effect.reshape(-1, 2).mean(axis=1)
-        needed = effect.var(ddof=1) / (0.01 * float(exponent[0])) ** 2
-        kurtosis = ((effect - effect.mean()) ** 4).mean() / effect.var() ** 2
-        uncertain = math.sqrt((kurtosis - 1) / len(effect))  # relative error of a variance
-        per_unit = 1 if unit == "each" else 2
-        rows.append((name, needed * per_unit, needed * per_unit * uncertain))
+        for fit in FITS:
+            _, exponent, _ = fit_power_law(scenario.lengths, curve, terms.std(axis=0, ddof=1), fit)
+            effect = influence(terms, curve, scenario.lengths, fit)
+            if unit == "mutual":  # two documents that are each other's partners are one independent term
+                effect = effect.reshape(-1, 2).mean(axis=1)
+            needed = effect.var(ddof=1) / (0.01 * float(exponent[0])) ** 2
+            kurtosis = ((effect - effect.mean()) ** 4).mean() / effect.var() ** 2
+            uncertain = math.sqrt((kurtosis - 1) / len(effect))  # relative error of a variance
+            per_unit = 1 if unit == "each" else 2
+            rows.append((f"{name}, {fit}", needed * per_unit, needed * per_unit * uncertain))
     return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ LENGTHS = (4, 8, 16, 32, 64, 128, 256, 512)
 DISTANCES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 FAR = 4.0  # times the information at the longest length: what the state of the horizon can hold
-BLOCK = 2000  # documents scored at a time
+AT_ONCE = 2000  # documents scored at a time
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Scenario:
         chunks: Chunks per source document. Above 1, chunks of a source share an effect of half the curve's
             height, and every third source has one chunk only.
         loss: Whether the loss curve's fit has a power law to find.
+        blocks: Setting of the task: ``"auto"``, its default, or 1, the published measurement.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Scenario:
     tail: str = "none"
     chunks: int = 1
     loss: bool = False
+    blocks: str | int = "auto"
 
 
 _LAW = SantaFe(beta=0.75)
@@ -111,36 +113,44 @@ TWO_POINT_SCENARIOS = (
 
 
 def exact_sums(
-    process: TokenProcess, tokens: np.ndarray, lengths: Sequence[int], ratio: int = 2
+    process: TokenProcess, tokens: np.ndarray, numbers: Mapping[int, int], ratio: int = 2
 ) -> dict[str, np.ndarray]:
     """What a perfect model's record of each document holds: sums of log p, (documents, lengths) each.
 
     Beside them ``losses``, log p of every token. `tokens`: (documents, longest). Documents 2k and 2k + 1 are each
-    other's partners.
+    other's partners. `numbers`: blocks of each length, whose mean is a document's sum. They are spread evenly from
+    the first token on, at multiples of their length, where those of a tree hold a whole tree. A run draws their
+    places.
     """
     partner = np.arange(len(tokens)) ^ 1
-    log_probs = process.log_probs(tokens)
-    running = np.concatenate([np.zeros((len(tokens), 1)), np.cumsum(log_probs, axis=1)], axis=1)
     columns: dict[str, list[np.ndarray]] = {"conditional": [], "marginal": [], "crossed": []}
-    for total in lengths:
+    for total, number in numbers.items():
         left = total // ratio
-        columns["conditional"].append(running[:, total] - running[:, left])
-        columns["marginal"].append(process.log_probs(tokens[:, left:total]).sum(axis=1))
-        crossed = np.concatenate([tokens[:, :left], tokens[partner, left:total]], axis=1)
-        columns["crossed"].append(process.log_probs(crossed)[:, left:].sum(axis=1))
+        starts = np.arange(number) * tokens.shape[1] // number // total * total
+        blocks = tokens[:, starts[:, None] + np.arange(total)]  # (documents, number, total)
+        own, others = blocks[..., left:], blocks[partner][..., left:]
+
+        def mean_of(sequences: np.ndarray, behind: int) -> np.ndarray:
+            log_probs = process.log_probs(sequences.reshape(-1, sequences.shape[-1]))[:, behind:]
+            return log_probs.sum(axis=1).reshape(len(tokens), -1).mean(axis=1)
+
+        columns["conditional"].append(mean_of(blocks, left))
+        columns["marginal"].append(mean_of(own, 0))
+        columns["crossed"].append(mean_of(np.concatenate([blocks[..., :left], others], axis=-1), left))
     sums = {name: np.stack(values, axis=1) for name, values in columns.items()}
-    return sums | {"losses": log_probs.astype(np.float32)}
+    return sums | {"losses": process.log_probs(tokens).astype(np.float32)}
 
 
 def draw(scenario: Scenario, documents: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Sums and log-probabilities (documents, longest, float32) of `documents` documents of a scenario."""
     rng = np.random.default_rng([SEED, seed])
     longest = max(scenario.lengths)
-    blocks = []
-    for start in range(0, documents, BLOCK):
-        tokens = scenario.process.sample(min(BLOCK, documents - start), longest, rng)
-        blocks.append(exact_sums(scenario.process, tokens, scenario.lengths))
-    sums = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    numbers = bipartite_settings(scenario).block_numbers
+    parts = []
+    for start in range(0, documents, AT_ONCE):
+        tokens = scenario.process.sample(min(AT_ONCE, documents - start), longest, rng)
+        parts.append(exact_sums(scenario.process, tokens, numbers))
+    sums = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     losses = sums.pop("losses")
     curve = exact_curve(scenario)
     if scenario.tail != "none":
@@ -175,7 +185,7 @@ def bipartite_settings(scenario: Scenario, **changes: Any) -> BipartiteSettings:
     """Settings of the task that measures the scenario; 400 resamples know a standard deviation to 3.5 %."""
     estimators = ("direct", "vclub") if scenario.chunks == 1 else ("direct",)
     return BipartiteSettings(
-        lengths=scenario.lengths, estimators=estimators, resamples=400, blocks=1, **changes
+        lengths=scenario.lengths, estimators=estimators, resamples=400, blocks=scenario.blocks, **changes
     )
 
 
@@ -241,9 +251,12 @@ def task_records(scenario: Scenario, documents: int) -> tuple[list[dict[str, Any
 
 
 def same_as_the_task(scenario: Scenario, documents: int = 8) -> float:
-    """Largest difference, nats, between the sums of `exact_sums` and of a run on the same documents."""
-    records, tokens = task_records(replace(scenario, chunks=1), documents)  # with partners, to check all sums
-    ours = exact_sums(scenario.process, np.stack(tokens), scenario.lengths)
+    """Largest difference, nats, between the sums of `exact_sums` and of a run on the same documents.
+
+    Of one block, whose place is the same for both, and with partners, to check all sums.
+    """
+    records, tokens = task_records(replace(scenario, chunks=1, blocks=1), documents)
+    ours = exact_sums(scenario.process, np.stack(tokens), dict.fromkeys(scenario.lengths, 1))
     return max(
         float(np.abs(ours[name] - np.array([np.reshape(r[name], -1) for r in records])).max())
         for name in ("conditional", "marginal", "crossed")

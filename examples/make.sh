@@ -20,7 +20,7 @@ for model in books-llama-5m books-swa64-5m books-mamba2-1m; do ln -s "$models/$m
 for model in books-llama-5m books-swa64-5m books-mamba2-1m; do
   lm_eval run --model hf --model_args "pretrained=$model,dtype=float32" --device cpu --batch_size 4 \
     --tasks l2m_bipartite_text,l2m_position_nll_text \
-    --metadata '{"corpus": "books/*.txt", "documents": 48, "blocks": 1}' --output_path out --log_samples
+    --metadata '{"corpus": "books/*.txt", "documents": 48, "blocks": 1, "fit": "auto"}' --output_path out --log_samples
 done
 # The check, on those curves: each model's own state, by its own law or by the one that books-llama-5m expresses.
 lm_eval run --model hf --model_args pretrained=books-llama-5m,dtype=float32 --device cpu --tasks l2m_condition_text \
@@ -38,7 +38,7 @@ done
 lm_eval run --model hf --model_args pretrained=books-llama-5m,dtype=float32 --device cpu --batch_size 4 \
   --tasks l2m_two_point_text --metadata '{"corpus": "books/*.txt"}' --output_path out
 lm_eval run --model l2m-oracle --model_args process=santa_fe,beta=0.75,facts=4096,flip_rate=0.1 \
-  --tasks l2m_bipartite_process,l2m_position_nll_process --metadata '{"documents": 64, "blocks": 1}' --output_path out --log_samples
+  --tasks l2m_bipartite_process,l2m_position_nll_process --metadata '{"documents": 64, "blocks": 1, "fit": "auto"}' --output_path out --log_samples
 lm_eval run --model l2m-oracle --model_args process=santa_fe,beta=0.75,facts=4096,flip_rate=0.1 \
   --tasks l2m_two_point_process --metadata '{"documents": 1000}' --output_path out
 

@@ -54,7 +54,7 @@ DEFAULT_STATE_LENGTHS = (256, 1024, 4096)
 DEFAULT_STATES = (
     "bits8", "bits4", "bits3", "bits2", "sinks4+window256", "sinks4+window64", "sinks4+window16",
 )  # fmt: skip
-FITS = ("auto", "loglog", "wls", "weighted")
+FITS = ("weighted", "loglog", "auto", "wls")
 _IN_TOKENS = ("lengths", "contexts")  # the settings that may be `AUTO`
 _MODEL_CONTEXT = ("max_length", "max_model_len")  # names of it among a model's arguments
 
@@ -120,7 +120,7 @@ class BipartiteSettings(CorpusSettings):
     correction: str = setting("none", choice(*CORRECTIONS))
     blocks: str | int | Mapping[int, int] = setting("auto", per_length(integer(1), "auto"))
     control_variate: bool = setting(True, flag)
-    fit: str = setting("auto", choice(*FITS))
+    fit: str = setting("weighted", choice(*FITS))
     fit_from: int | None = setting(None, optional(integer(1)))
     fit_to: int | None = setting(None, optional(integer(1)))
     resamples: int = setting(1000, integer(100, 1_000_000))

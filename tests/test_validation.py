@@ -1,5 +1,6 @@
 """The promise of the error bars, on the quick preset of the validation benchmark: coverage, spread, bias."""
 
+import dataclasses
 import importlib
 from pathlib import Path
 
@@ -93,10 +94,27 @@ class TestQuickPreset:
                     assert abs(bias) < 4 * error + 0.02, (name, documents, quantity)
 
     def test_pairing_saves_documents(self, validation):
+        """And so do blocks (without them 1,667 documents, with them 247 by loglog) and weights (147)."""
+        santa_fe = validation.SCENARIOS[1]
         needed = {
-            name: count
-            for name, count, _ in validation.documents_for_one_percent(validation.SCENARIOS[1], 5000, 5000)
+            (blocks, name): count
+            for blocks in ("auto", 1)
+            for name, count, _ in validation.documents_for_one_percent(
+                dataclasses.replace(santa_fe, blocks=blocks), 5000, 5000
+            )
         }
-        # Of the order of hundreds and tens, with 5 % of Monte-Carlo error each.
-        assert needed["direct, independent marginals"] > 100 * needed["direct, paired marginals"]
-        assert needed["vCLUB without control variate"] > 10 * needed["vCLUB with control variate"]
+        # Each with 2 to 5 % of Monte-Carlo error.
+        for blocks in ("auto", 1):
+            for fit in ("weighted", "loglog"):
+                direct = needed[blocks, f"direct, paired marginals, {fit}"]
+                vclub = needed[blocks, f"vCLUB with control variate, {fit}"]
+                assert needed[blocks, f"direct, independent marginals, {fit}"] > 100 * direct
+                assert needed[blocks, f"vCLUB without control variate, {fit}"] > 10 * vclub
+                assert (
+                    needed[1, f"direct, paired marginals, {fit}"]
+                    > 2 * needed["auto", f"direct, paired marginals, {fit}"]
+                )
+            assert (
+                needed[blocks, "direct, paired marginals, loglog"]
+                > 1.4 * needed[blocks, "direct, paired marginals, weighted"]
+            )
