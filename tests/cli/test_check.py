@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 from planted_states import planted_state_curve, write_state
+from tolerances import FLOAT64
 
 from l2m_eval.cli import main as cli
 from l2m_eval.errors import L2MError
@@ -115,7 +116,10 @@ def test_without_the_samples_log_intervals_are_those_of_the_file(as_json, plante
     without = as_json(planted("mistral", name="bare", logged=False))["checks"][0]["numbers"]
     assert without["beta_interval"] == with_log["beta_interval"]
     low, high = without["horizon"]["interval"]
-    assert low <= with_log["horizon"]["interval"][0] <= with_log["horizon"]["interval"][1] <= high
+    # Where resamples come to the same end: exp(ln(capacity / A) / β) in another order, roundings of its logarithm.
+    rounding = 8 * FLOAT64 * math.log(high)
+    early, late = with_log["horizon"]["interval"]
+    assert low * (1 - rounding) <= early <= late <= high * (1 + rounding)
 
 
 def test_several_results_are_each_checked_and_the_worst_decides(check, planted):
