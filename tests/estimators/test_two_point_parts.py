@@ -149,6 +149,7 @@ def test_a_null_is_measured_where_pair_counts_have_fallen_by_a_quarter_and_inter
     assert null_anchors(pairs) == [0, 3, 4, 5, 6]
     assert null_anchors(np.array([1000, 800])) == [0, 1]
     assert null_anchors(np.array([1000])) == [0]
+    assert null_anchors(np.array([1000, 990, 980])) == [0, 2]
     measured = np.array([[1.0, 3.0], [2.0, 8.0]])
     mean, spread = interpolated(measured, [0, 2], np.array([1000, 900, 810]))
     assert mean == pytest.approx([2, 3.5, 5])  # 900 is the geometric mean of its neighbours
