@@ -123,6 +123,17 @@ def test_information_is_shown_where_its_one_sided_interval_excludes_zero():
     assert not shown_above_zero(1.0, 0.0, 1)
 
 
+def test_no_context_is_needed_where_the_longest_is_not_shown_to_gain_though_others_are():
+    """0.3 nats from the longest with a standard error of one, ten from the one before it with hardly any."""
+    log_probs = planted(30, 9, shares=(0.0, 1.0, 1.0, 1.0, 0.0))
+    noise = np.random.default_rng(10).normal(size=30)
+    noise = math.sqrt(30) * (noise - noise.mean()) / noise.std(ddof=1)
+    log_probs[:, -1] = log_probs[:, 0] + 0.3 + noise
+    curve = curve_of(log_probs)
+    assert (curve.information[-1], curve.information_error[-1]) == pytest.approx((0.3, 1.0))
+    assert all(math.isnan(needed.value) for needed in curve.needed.values())
+
+
 def test_each_curve_has_its_own_context_and_the_longest_keeps_all():
     """A share that the empty context keeps needs none; one that is reached at the end alone is interpolated there."""
     curves = np.array([[0, 0.4, 0.8, 1, 1], [0, 0, 0, 0, 2.0], [0, 1, 1, 1, 0.0], [0, 1.5, 0.2, 2, 1]])
