@@ -137,6 +137,14 @@ def test_a_trend_may_fall_by_the_tolerance(tilt, settings, status):
     assert verdict.numbers["tolerance"] == settings.get("tolerance", 0.05)
 
 
+def test_a_trend_whose_interval_holds_the_tolerance_is_inconclusive():
+    """-0.04 ± 0.03, all below zero: -0.05 lies inside."""
+    verdict = check_mi_capability(curve(beta=0.71, relative=0.075), curve("strong", relative=0.075))
+    low, high = verdict.numbers["trend_interval"]
+    assert low < -0.05 < high < 0
+    assert verdict.status == "inconclusive"
+
+
 @pytest.mark.parametrize("tolerance", [-0.1, np.nan, np.inf])
 def test_a_tolerance_that_is_none_is_refused(tolerance):
     with pytest.raises(L2MError, match="tolerance: "):
