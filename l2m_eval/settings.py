@@ -46,6 +46,8 @@ DEFAULT_LENGTHS = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 ESTIMATORS = ("direct", "vclub")
 MARGINALS = ("paired", "independent", "mixture")
 CORRECTIONS = ("none", "ngram")
+SHORT_DOCUMENTS = ("drop", "keep")
+FEWEST_TOKENS = 64  # of a short document that is measured; a line of text may have unusually long ones
 PROCESS = "process"  # the corpus that is sampled from a known process
 CORRECTED_TOKENS = 2  # n of the published n-gram correction
 DEFAULT_CONTEXTS = (0, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
@@ -105,8 +107,13 @@ class CorpusSettings:
 
     @property
     def longest(self) -> int:
-        """Tokens that a chunk of the corpus must have."""
+        """Tokens that a chunk of the corpus has."""
         raise NotImplementedError
+
+    @property
+    def shorter(self) -> tuple[int, ...]:
+        """Tokens that a chunk may have instead, from most to fewest, where the corpus has too few long documents."""
+        return ()
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,7 @@ class BipartiteSettings(CorpusSettings):
     fit_to: int | None = setting(None, optional(integer(1)))
     resamples: int = setting(1000, integer(100, 1_000_000))
     claimed_context: int | None = setting(None, optional(integer(1)))
+    short_documents: str = setting("drop", choice(*SHORT_DOCUMENTS))
 
     def __post_init__(self) -> None:
         self._refuse_short_range()
@@ -177,19 +185,20 @@ class BipartiteSettings(CorpusSettings):
                 raise L2MError(
                     f"blocks: {length} is not measured; give numbers of blocks of {shown(list(self.wanted_lengths))}"
                 )
-            if number > self._room(length):
+            room = _room(self.longest, length)
+            if number > room:
                 raise L2MError(
                     f"blocks: {number:,} of {length:,} tokens do not fit a chunk of {self.longest:,} apart from each "
-                    f"other, at most {self._room(length):,} do; give fewer"
+                    f"other, at most {room:,} do; give fewer"
                 )
-
-    def _room(self, length: int) -> int:
-        """Blocks of one length that a chunk surely has room for, each at the start of a sentence."""
-        return (self.longest + length) // (2 * length)
 
     @property
     def block_numbers(self) -> dict[int, int]:
-        """How many blocks of each length a chunk serves.
+        """How many blocks of each length a chunk of the longest length serves."""
+        return self.blocks_within(self.longest)
+
+    def blocks_within(self, tokens: int) -> dict[int, int]:
+        """How many blocks of each length a chunk of so many tokens serves.
 
         By default Neyman's allocation: as many as ∝ spread / √cost. A block of L tokens costs about L, and the spread
         of its term grows about like L^0.2 (measured: docs/blocks.md), so ∝ (N / L)^0.3 in a chunk of N tokens. The
@@ -198,14 +207,14 @@ class BipartiteSettings(CorpusSettings):
 
         A number is that of each length which has so much room; lengths that a table does not name have one.
         """
+        lengths = [length for length in self.wanted_lengths if length <= tokens]
         if isinstance(self.blocks, Mapping):
-            return {length: self.blocks.get(length, 1) for length in self.wanted_lengths}
+            return {length: min(_room(tokens, length), self.blocks.get(length, 1)) for length in lengths}
         if isinstance(self.blocks, int):
-            return {length: min(self._room(length), self.blocks) for length in self.wanted_lengths}
-        longest = min(self.longest / 8, max(256, self.longest / 64))
+            return {length: min(_room(tokens, length), self.blocks) for length in lengths}
+        longest = min(tokens / 8, max(256, tokens / 64))
         return {
-            length: round(2.2 * (self.longest / length) ** 0.3) if length <= longest else 1
-            for length in self.wanted_lengths
+            length: round(2.2 * (tokens / length) ** 0.3) if length <= longest else 1 for length in lengths
         }
 
     def _refuse_short_range(self) -> None:
@@ -240,6 +249,10 @@ class BipartiteSettings(CorpusSettings):
     @property
     def longest(self) -> int:
         return self.wanted_lengths[-1]
+
+    @property
+    def shorter(self) -> tuple[int, ...]:
+        return _shorter(self.wanted_lengths) if self.short_documents == "keep" else ()
 
     @property
     def tokens_read(self) -> int:
@@ -278,6 +291,16 @@ class BipartiteSettings(CorpusSettings):
     @property
     def needs_partners(self) -> bool:
         return "vclub" in self.estimators or self.marginal in ("independent", "mixture")
+
+
+def _room(tokens: int, length: int) -> int:
+    """Blocks of one length that a chunk surely has room for, each at the start of a sentence."""
+    return (tokens + length) // (2 * length)
+
+
+def _shorter(totals: Sequence[int]) -> tuple[int, ...]:
+    """What short documents may be measured at, from most to fewest tokens."""
+    return tuple(total for total in reversed(totals[:-1]) if total >= FEWEST_TOKENS)
 
 
 def _way(name: str, value: Any) -> str:
@@ -363,6 +386,7 @@ class ContextUseSettings(CorpusSettings):
     shares: tuple[float, ...] = setting((0.9, 0.95, 0.99), increasing(share))
     resamples: int = setting(1000, integer(100, 1_000_000))
     claimed_context: int | None = setting(None, optional(integer(1)))
+    short_documents: str = setting("drop", choice(*SHORT_DOCUMENTS))
 
     def __post_init__(self) -> None:
         if isinstance(self.contexts, tuple):
@@ -398,6 +422,11 @@ class ContextUseSettings(CorpusSettings):
     @property
     def longest(self) -> int:
         return self.wanted_contexts[-1] + self.wanted_target
+
+    @property
+    def shorter(self) -> tuple[int, ...]:
+        totals = [context + self.wanted_target for context in self.wanted_contexts[1:]]
+        return _shorter(totals) if self.short_documents == "keep" else ()
 
     @property
     def tokens_read(self) -> int:

@@ -48,6 +48,9 @@ from l2m_eval.statistics.growth import (
 # Of the resamples of three clusters one in nine is one of them three times over, and counts as infinitely far: growth
 # could never be shown at 5 %. Of four it is one in 64.
 FEWEST_CLUSTERS = 4
+# Of a length that other documents lack. The clearest growth is judged by the end of fewest clusters of all, whose
+# chance deviations are the largest: with four of fifty, what the others show is lost.
+FEWEST_AT_A_LENGTH = 8
 _CHANGE_EXPONENTS = np.linspace(0.05, 1.5, 30)
 _CHANGES_PER_DOUBLING = 4
 
@@ -174,7 +177,8 @@ def effective_context(
     Args:
         lengths: Measured lengths in increasing order, (points,), tokens.
         terms: Per-document values, (documents, points), nats; NaN where a document was not measured at a length.
-            Two lengths are compared on the documents that have both.
+            Two lengths are compared on the documents that have both; a length that fewer than
+            `FEWEST_AT_A_LENGTH` clusters have is left out where others have more.
         clusters: Label of each document; documents of one cluster are not independent.
         rng: Source of the resamples.
 
@@ -184,7 +188,11 @@ def effective_context(
     values = np.asarray(terms, float)
     _, labels = np.unique(np.asarray(clusters), return_inverse=True)
     count = int(labels.max()) + 1
-    steps = np.asarray(lengths)
+    held = _points_of_clusters(values, labels)
+    tested = held.sum(axis=0) >= min(FEWEST_AT_A_LENGTH, int(held.sum(axis=0).max()))
+    if not tested.any():
+        tested[:] = True
+    values, held, steps = values[:, tested], held[:, tested], np.asarray(lengths)[tested]
     gains = tuple(gain_of_step(steps, values, labels, k) for k in range(len(steps) - 1))
     reason = ""
     if len(steps) < 2:
@@ -196,7 +204,7 @@ def effective_context(
             math.nan, False, math.nan, math.nan, None, int(steps[-1]), (), gains, count, reason
         )
 
-    draws = resampled_draws(count, rng)
+    draws = resampled_draws(count, rng, ["".join(map(str, row)) for row in held.astype(int)])
     growth = tuple(growth_beyond(steps, values, labels, k, rng, draws) for k in range(len(steps) - 1))
     at = next((k for k, test in enumerate(growth) if not test.p_value <= LEVEL), len(steps) - 1)
     reached = at == len(steps) - 1
@@ -217,6 +225,13 @@ def effective_context(
         gains=gains,
         clusters=count,
     )
+
+
+def _points_of_clusters(values: Array, labels: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Whether a document of the cluster has the point, (clusters, points)."""
+    held = np.zeros((int(labels.max()) + 1, values.shape[1]), bool)
+    np.logical_or.at(held, labels, ~np.isnan(values))
+    return held
 
 
 # --- the upper bound --------------------------------------------------------------------------------------------

@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 BYTES_PER_TOKEN = 8
 # Text kept behind a chunk for the rare tokenizer, or stretch of text, that needs more.
 RESERVE = 4
+# Groups of documents that hold a length which shorter documents do not: an error from fewer says little.
+FEWEST_GROUPS = 3
 # How far a chunk's start may move to reach the end of a sentence, in characters.
 SENTENCE_SEARCH = 4096
 # Files smaller than this in total are read before the model is loaded, to find faults early.
@@ -62,6 +64,8 @@ class Chunk:
         text: The chunk and the reserve behind it.
         size: Characters of `text` that suffice for nearly every tokenizer.
         pieces: Its parts that were asked for, see `l2m_eval.corpus.blocks`.
+        holds: Tokens of the longest length that it is cut for, with all documents of its group; None where that is
+            the longest length measured.
     """
 
     document: str
@@ -71,6 +75,7 @@ class Chunk:
     text: str
     size: int
     pieces: dict[tuple[int, int], Chunk] = field(default_factory=dict, repr=False)
+    holds: int | None = None
 
     @property
     def label(self) -> str:
@@ -94,6 +99,7 @@ class Sample:
         requested: Documents asked for; more than `len(measured)` when the corpus has no room for them.
         whole: All source documents read, for what needs their whole text.
         left_out: What was read beside them and is not measured.
+        longest: Tokens that its longest chunk holds.
     """
 
     chunks: tuple[Chunk, ...]
@@ -104,16 +110,27 @@ class Sample:
     requested: int
     whole: WholeCorpus
     left_out: LeftOut = field(default_factory=LeftOut)
+    longest: int = 0
 
     def __len__(self) -> int:
         return len(self.measured)
 
+    def tokens_held(self) -> list[int]:
+        """Tokens of the longest length that each measured chunk holds."""
+        return [self.chunks[i].holds or self.longest for i in self.measured]
 
-def chunk_size_bytes(settings: CorpusSettings, longest: int) -> int:
-    process = known_process(settings)
+
+def chunk_size_bytes(settings: CorpusSettings, longest: int, length: int | None = None) -> int:
+    """Bytes of text that a chunk needs for the longest length, or for a shorter one of the same measurement.
+
+    Where chunk_bytes is set it is what the longest length needs, and shorter ones as much less.
+    """
+    process, length = known_process(settings), longest if length is None else length
     if process is not None:
-        return longest * len(WordTokenizer(process.vocabulary_size).decode([0]))
-    return settings.chunk_bytes or BYTES_PER_TOKEN * longest
+        return length * len(WordTokenizer(process.vocabulary_size).decode([0]))
+    if settings.chunk_bytes is None:
+        return BYTES_PER_TOKEN * length
+    return settings.chunk_bytes if length == longest else -(-settings.chunk_bytes * length // longest)
 
 
 def check_corpus(settings: CorpusSettings, longest: int) -> list[int] | None:
@@ -128,23 +145,20 @@ def check_corpus(settings: CorpusSettings, longest: int) -> list[int] | None:
         return None
     files = matching_files(settings.corpus)
     if size_on_disk(files) <= CHECKED_EARLY_BYTES:
-        needed = chunk_size_bytes(settings, longest)
+        shortest = min((longest, *settings.shorter))
+        needed = chunk_size_bytes(settings, longest, shortest)
         sizes = [
             len(document.text.encode("utf-8"))
             for document in read_files(files, settings.column, split=settings.split)
         ]
-        _require_long_enough(sizes, needed, longest)
+        _require_long_enough(sizes, needed, shortest)
         return sizes
     return None
 
 
 def documents_that_hold(settings: CorpusSettings, sizes: Sequence[int], length: int) -> int:
-    """How many documents, of so many bytes, a chunk of `length` tokens can be cut from.
-
-    Where chunk_bytes is set it is what the longest length needs, and shorter ones as much less.
-    """
-    share = length / settings.longest
-    needed = settings.chunk_bytes * share if settings.chunk_bytes else BYTES_PER_TOKEN * length
+    """How many documents, of so many bytes, a chunk of `length` tokens can be cut from."""
+    needed = chunk_size_bytes(settings, settings.longest, length)
     return sum(size >= needed for size in sizes)
 
 
@@ -165,6 +179,11 @@ def draw_sample(settings: CorpusSettings, longest: int, seed: int, *, pairing: s
     last group takes the remainder), and chunks are drawn from them in turn, one from each document before a
     second from any, from strata that do not overlap.
 
+    Where `settings.shorter` names shorter lengths, and the documents that hold the longest give fewer chunks than
+    are asked for, those that hold the next shorter one follow, and so on: the sample begins with what it would be
+    without them. Partners are of equal length, so that a group holds a length in full or not at all. A length that
+    fewer than `FEWEST_GROUPS` groups hold is not measured.
+
     Args:
         settings: Corpus, number of documents, partners.
         longest: Longest total length that will be measured, in tokens.
@@ -179,43 +198,92 @@ def draw_sample(settings: CorpusSettings, longest: int, seed: int, *, pairing: s
     rng = np.random.default_rng([seed, 0x6C326D])
     group_size = 1 if pairing == "none" else settings.partners + 1
     wanted = settings.documents * (group_size if pairing == "separate" else 1)
-    needed_bytes = chunk_size_bytes(settings, longest)
+    levels = (longest, *settings.shorter)
+    needed = [chunk_size_bytes(settings, longest, level) for level in levels]
     process, left_out = known_process(settings), LeftOut()
     if process is not None:
         stream, endless = sampled_documents(process, max(wanted, group_size), longest, seed), False
     else:
         stream, endless = read_documents(settings, seed, left_out)
-    kept, sizes = _collect(stream, needed_bytes, max(wanted, group_size), endless, rng)
-    _require_long_enough(sizes, needed_bytes, longest)
-    if process is None:
-        kept = _without_similar(kept, left_out)
+    collected, sizes = _collect(stream, needed, max(wanted, group_size), endless, rng, seed)
+    _require_long_enough(sizes, needed[-1], levels[-1])
+    drawn = _Drawn(group_size, pairing)
+    looked_at: list[tuple[int, Document]] = []  # of this level and of longer ones
+    waiting: list[tuple[int, Document]] = []  # of longer ones, which are too few
+    for level, needed_bytes, found in zip(levels, needed, collected, strict=True):
+        missing, last = settings.documents - len(drawn.measured), level == levels[-1]
+        if missing < (group_size if drawn.measured and pairing == "mutual" else 1):
+            break
+        kept = found if process is not None else _without_similar(found, left_out, looked_at)
+        looked_at += kept
+        waiting += kept
+        if last and not drawn.measured:
+            _require_partners(len(waiting), group_size, needed_bytes, left_out)
+        groups = len(waiting) // group_size
+        if groups and (last or drawn.groups + groups >= FEWEST_GROUPS):
+            drawn.add(waiting, missing, needed_bytes, None if level == longest else level, rng)
+            waiting = []
     say_left_out(left_out)
-    _require_partners(len(kept), group_size, needed_bytes, left_out)
-    order = rng.permutation(len(kept))[: max(wanted, group_size)]
-    groups = _groups(len(order), group_size, remainder=pairing != "separate")
-    dealt = [kept[i] for i in order[: sum(map(len, groups))]]
-    capacity = [len(document.text.encode("utf-8")) // needed_bytes for _, document in dealt]
-    shares = _deal(capacity, wanted)
-    chunks: list[Chunk] = []
-    at: list[list[int]] = []  # for each document, where its chunks stand in `chunks`
-    group_of = {member: number for number, group in enumerate(groups) for member in group}
-    for position, ((index, document), share) in enumerate(zip(dealt, shares, strict=True)):
-        pieces = _cut(document, index, group_of[position], share, needed_bytes, rng) if share else []
-        at.append(list(range(len(chunks), len(chunks) + len(pieces))))
-        chunks += pieces
-    measured, partners = _paired(groups, at, group_size, pairing)
     sample = Sample(
-        chunks=tuple(chunks),
-        measured=tuple(measured[: settings.documents]),
-        partners=tuple(partners[: settings.documents]),
+        chunks=tuple(drawn.chunks),
+        measured=tuple(drawn.measured),
+        partners=tuple(drawn.partners),
         documents_read=len(sizes),
-        too_short=sum(size < needed_bytes for size in sizes),
+        too_short=sum(size < needed[-1] for size in sizes),
         requested=settings.documents,
         whole=WholeCorpus(settings, seed, longest, len(sizes), sum(sizes)),
         left_out=left_out,
+        longest=max((chunk.holds or longest for chunk in drawn.chunks), default=longest),
     )
-    _say_missing(sample, needed_bytes)
+    _say_missing(sample, needed[-1])
+    if len(levels) > 1:
+        _say_how_many_hold(sample, levels)
     return sample
+
+
+class _Drawn:
+    """Chunks as they are drawn, those of the longest documents first.
+
+    Attributes:
+        chunks: All of them, measured or partner.
+        measured: Indices into `chunks` of the measured ones.
+        partners: For each of these, indices of its partners.
+        groups: How many groups of documents there are.
+    """
+
+    def __init__(self, group_size: int, pairing: str) -> None:
+        self._group_size, self._pairing = group_size, pairing
+        self.chunks: list[Chunk] = []
+        self.measured: list[int] = []
+        self.partners: list[tuple[int, ...]] = []
+        self.groups = 0
+
+    def add(
+        self,
+        documents: Sequence[tuple[int, Document]],
+        missing: int,
+        needed_bytes: int,
+        holds: int | None,
+        rng: np.random.Generator,
+    ) -> None:
+        """Deal documents of at least `needed_bytes` into groups, and cut up to `missing` chunks that are measured."""
+        wanted = missing * (self._group_size if self._pairing == "separate" else 1)
+        order = rng.permutation(len(documents))[: max(wanted, self._group_size)]
+        groups = _groups(len(order), self._group_size, remainder=self._pairing != "separate")
+        dealt = [documents[i] for i in order[: sum(map(len, groups))]]
+        capacity = [len(document.text.encode("utf-8")) // needed_bytes for _, document in dealt]
+        shares = _deal(capacity, wanted)
+        at: list[list[int]] = []  # for each document, where its chunks stand in `chunks`
+        group_of = {member: self.groups + number for number, group in enumerate(groups) for member in group}
+        for position, ((index, document), share) in enumerate(zip(dealt, shares, strict=True)):
+            first = len(self.chunks)
+            if share:
+                self.chunks += _cut(document, index, group_of[position], share, needed_bytes, rng, holds)
+            at.append(list(range(first, len(self.chunks))))
+        measured, partners = _paired(groups, at, self._group_size, self._pairing)
+        self.measured += measured[:missing]
+        self.partners += partners[:missing]
+        self.groups += len(groups)
 
 
 def _require_partners(found: int, group_size: int, needed_bytes: int, left_out: LeftOut) -> None:
@@ -242,6 +310,24 @@ def _say_missing(sample: Sample, needed_bytes: int) -> None:
             sample.requested,
             len(sample),
         )
+
+
+def _say_how_many_hold(sample: Sample, levels: Sequence[int]) -> None:
+    """How many of the measured documents hold each length, and which lengths too few hold."""
+    held = sample.tokens_held()
+    told = ", ".join(
+        f"{sum(tokens >= level for tokens in held):,} hold {level:,} tokens"
+        for level in reversed(levels)
+        if level <= sample.longest
+    )
+    over = [level for level in levels if level > sample.longest]
+    without = (
+        f"; {over[-1]:,} tokens or more are not measured, which fewer than {FEWEST_GROUPS} independent groups of "
+        "documents hold"
+        if over
+        else ""
+    )
+    logger.warning("l2m-eval: of %d chunks measured %s%s", len(sample), told, without)
 
 
 def _groups(documents: int, size: int, *, remainder: bool) -> list[list[int]]:
@@ -277,31 +363,54 @@ def _paired(
 
 
 def _collect(
-    stream: Iterable[Document], needed_bytes: int, most: int, endless: bool, rng: np.random.Generator
-) -> tuple[list[tuple[int, Document]], list[int]]:
-    """Documents long enough, at most `most`: the first ones of a stream, a uniform choice otherwise."""
-    kept: list[tuple[int, Document]] = []
+    stream: Iterable[Document],
+    needed: Sequence[int],
+    most: int,
+    endless: bool,
+    rng: np.random.Generator,
+    seed: int,
+) -> tuple[list[list[tuple[int, Document]]], list[int]]:
+    """For each size, the documents of that many bytes but not of the larger size before, at most `most`.
+
+    The first ones of a stream, a uniform choice otherwise.
+
+    Args:
+        stream: Source documents.
+        needed: Bytes, from most to fewest.
+        most: Documents of each size; a stream is read up to where there are so many of the largest.
+        endless: Whether it is a stream.
+        rng: Source of the choice among those of the largest size.
+        seed: Of the choices among the others, so that they do not change the first.
+    """
+    kept: list[list[tuple[int, Document]]] = [[] for _ in needed]
+    draws = [rng, *(np.random.default_rng([seed, 0x73686F7274, level]) for level in range(1, len(needed)))]
     sizes: list[int] = []
-    eligible = 0
+    eligible = [0] * len(needed)
     for index, document in enumerate(stream):
-        sizes.append(len(document.text.encode("utf-8")))
-        if sizes[-1] < needed_bytes:
+        size = len(document.text.encode("utf-8"))
+        sizes.append(size)
+        level = next((level for level, bytes_needed in enumerate(needed) if size >= bytes_needed), None)
+        if level is None:
             continue
-        eligible += 1
-        if len(kept) < most:
-            kept.append((index, document))
-            if endless and len(kept) == most:
+        eligible[level] += 1
+        if len(kept[level]) < most:
+            kept[level].append((index, document))
+            if endless and len(kept[0]) == most:
                 break
-        elif (slot := int(rng.integers(eligible))) < most:
-            kept[slot] = (index, document)  # reservoir sampling: memory holds `most` documents, however many
+        elif (slot := int(draws[level].integers(eligible[level]))) < most:
+            # reservoir sampling: memory holds `most` documents of each size, however many there are
+            kept[level][slot] = (index, document)
     return kept, sizes
 
 
-def _without_similar(kept: list[tuple[int, Document]], left_out: LeftOut) -> list[tuple[int, Document]]:
-    """The documents without those that share most of their text with one before them."""
-    dropped = similar_to_earlier([sketch(document.text) for _, document in kept])
-    left_out.similar += len(dropped)
-    return [one for place, one in enumerate(kept) if place not in dropped]
+def _without_similar(
+    kept: list[tuple[int, Document]], left_out: LeftOut, earlier: Sequence[tuple[int, Document]] = ()
+) -> list[tuple[int, Document]]:
+    """The documents without those that share most of their text with one before them, or with an earlier one."""
+    dropped = similar_to_earlier([sketch(document.text) for _, document in (*earlier, *kept)])
+    found = [one for place, one in enumerate(kept, start=len(earlier)) if place not in dropped]
+    left_out.similar += len(kept) - len(found)
+    return found
 
 
 def _deal(capacity: list[int], wanted: int) -> list[int]:
@@ -318,7 +427,13 @@ def _deal(capacity: list[int], wanted: int) -> list[int]:
 
 
 def _cut(
-    document: Document, source: int, group: int, share: int, needed_bytes: int, rng: np.random.Generator
+    document: Document,
+    source: int,
+    group: int,
+    share: int,
+    needed_bytes: int,
+    rng: np.random.Generator,
+    holds: int | None = None,
 ) -> list[Chunk]:
     """`share` chunks of one document, one from each of as many equal strata, in random order."""
     text = document.text
@@ -330,7 +445,8 @@ def _cut(
         latest = max(low, high - size)
         start = sentence_start(text, int(rng.integers(low, latest + 1)), low, latest)
         end = min(high, start + RESERVE * size)
-        pieces.append(Chunk(document.name, source, group, start, text[start:end], min(size, end - start)))
+        chosen = text[start:end]
+        pieces.append(Chunk(document.name, source, group, start, chosen, min(size, end - start), holds=holds))
     return pieces
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from l2m_eval.statistics.arrays import Array
-from l2m_eval.statistics.clusters import cluster_sums, linearised_error
+from l2m_eval.statistics.arrays import Array, Integers
+from l2m_eval.statistics.clusters import linearised_error, present_mean, present_sums
 
 
 def direct_terms(conditional: ArrayLike, marginal: ArrayLike) -> Array:
@@ -79,11 +79,14 @@ class MeanEstimate:
         value: Shape (points,), nats.
         standard_error: Shape (points,); NaN when there are fewer than two clusters.
         clusters: Number of independent clusters of documents.
+        documents, clusters_each: How many documents, and clusters of them, each point rests on, (points,).
     """
 
     value: Array
     standard_error: Array
     clusters: int
+    documents: Integers
+    clusters_each: Integers
 
 
 def clustered_mean(terms: ArrayLike, clusters: ArrayLike) -> MeanEstimate:
@@ -92,11 +95,18 @@ def clustered_mean(terms: ArrayLike, clusters: ArrayLike) -> MeanEstimate:
     With every document its own cluster this is the ordinary standard error of a mean.
 
     Args:
-        terms: Shape (documents, points).
+        terms: Shape (documents, points); NaN where a document was not measured.
         clusters: Cluster label of each document: its source document, or its group of partners.
     """
     values = np.asarray(terms, float)
-    sums, sizes = cluster_sums(values, clusters)
-    mean = values.mean(axis=0)
-    residuals = (sums - sizes[:, None] * mean) / len(values)
-    return MeanEstimate(mean, linearised_error(residuals), len(sizes))
+    sums, sizes = present_sums(values, clusters)  # (clusters, points)
+    mean, documents = present_mean(values), sizes.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a point that no document has
+        residuals = np.where(sizes > 0, (sums - sizes * mean) / documents, 0.0)
+    return MeanEstimate(
+        mean,
+        linearised_error(residuals, sizes),
+        len(sizes),
+        documents.astype(np.int64),
+        (sizes > 0).sum(axis=0),
+    )

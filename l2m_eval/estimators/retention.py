@@ -22,8 +22,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from l2m_eval.statistics.arrays import Array
-from l2m_eval.statistics.clusters import cluster_sums, linearised_error, ratio_of_sums, resampled_curves
+from l2m_eval.statistics.arrays import Array, Integers
+from l2m_eval.statistics.clusters import (
+    cluster_sums,
+    linearised_error,
+    present_sums,
+    ratio_of_sums,
+    resampled_curves,
+)
 from l2m_eval.statistics.estimate import Estimate, as_float, finite_or_none
 
 LEVEL = 0.05  # of the test that the longest context gains anything
@@ -47,6 +53,8 @@ class RetentionCurve:
         bits_per_byte, bits_per_byte_error: The information gained from k tokens in bits a byte of the target, (n,);
             NaN where its bytes are not known.
         documents, clusters: What the errors rest on.
+        documents_each: Documents that each context is measured on, (n,); the shares kept are of those that have the
+            longest.
     """
 
     contexts: tuple[int, ...]
@@ -61,6 +69,7 @@ class RetentionCurve:
     bits_per_byte_error: Array
     documents: int
     clusters: int
+    documents_each: Integers
 
     def to_json(self) -> dict[str, Any]:
         """The form stored in results; null for unknown values."""
@@ -70,6 +79,7 @@ class RetentionCurve:
             "needed": [{"share": share, **found.to_json()} for share, found in self.needed.items()],
             "documents": self.documents,
             "clusters": self.clusters,
+            "documents_each": self.documents_each.tolist(),
         }
 
     @classmethod
@@ -81,6 +91,9 @@ class RetentionCurve:
             needed={float(found["share"]): Estimate.from_json(found) for found in data["needed"]},
             documents=int(data["documents"]),
             clusters=int(data["clusters"]),
+            documents_each=np.array(
+                data.get("documents_each") or [int(data["documents"])] * len(data["contexts"]), np.int64
+            ),
         )
 
 
@@ -99,7 +112,7 @@ def retention_curve(
 
     Args:
         contexts: k, increasing, the first one 0.
-        log_probs: Sum over the target, (documents, contexts), nats.
+        log_probs: Sum over the target, (documents, contexts), nats; NaN where a document was not measured.
         target: Tokens of y.
         clusters: Label of each document; documents of one cluster are not independent.
         shares: Shares to keep, each between 0 and 1.
@@ -107,22 +120,17 @@ def retention_curve(
         rng: Source of the resamples.
         resamples: Number of them.
     """
-    values = np.asarray(log_probs, float)
+    values, labels = np.asarray(log_probs, float), np.asarray(clusters)
     gained = values - values[:, :1]  # (documents, contexts)
-    sums, sizes = cluster_sums(gained, clusters)
-    count = len(sizes)
-    information, error = _with_error(sums, sizes[:, None])
-    kept, kept_error = _with_error(sums, sums[:, -1:])
-    needed = {share: Estimate(np.nan) for share in shares}
-    if shown_above_zero(float(information[-1]), float(error[-1]), count):
-        curves = resampled_curves(sums, sizes, rng, resamples)
-        for share in shares:
-            needed[share] = needed_with_interval(contexts, information, curves, share, count)
-    loss, loss_error = _with_error(-cluster_sums(values, clusters)[0] / target, sizes[:, None])
+    sums, sizes = present_sums(gained, labels)  # (clusters, contexts)
+    information, error = _with_error(sums, sizes, sizes)
+    whole = ~np.isnan(gained[:, -1])  # the documents that have the longest context, of which shares are taken
+    kept, kept_error, needed = _kept(contexts, gained[whole], labels[whole], shares, rng, resamples)
+    loss, loss_error = _with_error(-present_sums(values, labels)[0] / target, sizes, sizes)
     bits = np.full((2, len(contexts)), np.nan)
     if target_bytes is not None:
-        size = cluster_sums(np.asarray(target_bytes, float)[:, None], clusters)[0]
-        bits = np.stack(_with_error(sums / np.log(2), size))
+        each = np.where(np.isnan(gained), np.nan, np.asarray(target_bytes, float)[:, None])
+        bits = np.stack(_with_error(sums / np.log(2), present_sums(each, labels)[0], sizes))
     return RetentionCurve(
         contexts=tuple(contexts),
         information=information,
@@ -135,8 +143,30 @@ def retention_curve(
         bits_per_byte=bits[0],
         bits_per_byte_error=bits[1],
         documents=len(values),
-        clusters=count,
+        clusters=len(sizes),
+        documents_each=sizes.sum(axis=0).astype(np.int64),
     )
+
+
+def _kept(
+    contexts: tuple[int, ...],
+    gained: Array,
+    clusters: ArrayLike,
+    shares: tuple[float, ...],
+    rng: np.random.Generator,
+    resamples: int,
+) -> tuple[Array, Array, dict[float, Estimate]]:
+    """R(k) with its error, and the contexts needed, of documents that have all contexts."""
+    sums, sizes = cluster_sums(gained, clusters)
+    count = len(sizes)
+    information, error = _with_error(sums, sizes[:, None])
+    kept, kept_error = _with_error(sums, sums[:, -1:])
+    needed = {share: Estimate(np.nan) for share in shares}
+    if shown_above_zero(float(information[-1]), float(error[-1]), count):
+        curves = resampled_curves(sums, sizes, rng, resamples)
+        for share in shares:
+            needed[share] = needed_with_interval(contexts, information, curves, share, count)
+    return kept, kept_error, needed
 
 
 def context_needed(contexts: ArrayLike, information: ArrayLike, share: float) -> Array:
@@ -193,6 +223,7 @@ def needed_with_interval(
     return Estimate(value, (1 + value) * on_log.standard_error, (low, high))
 
 
-def _with_error(numerator: Array, denominator: Array) -> tuple[Array, Array]:
+def _with_error(numerator: Array, denominator: Array, sizes: Array | None = None) -> tuple[Array, Array]:
+    """A ratio of sums over clusters and its error; `sizes` as `linearised_error` takes them."""
     value, residuals = ratio_of_sums(numerator, denominator)
-    return value, linearised_error(residuals)
+    return value, linearised_error(residuals, sizes)

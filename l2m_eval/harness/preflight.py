@@ -55,21 +55,8 @@ def cost_of_lengths(settings: BipartiteSettings, sizes: Sequence[int] | None) ->
         settings: Of the task.
         sizes: Bytes of the documents of the corpus, where they are known.
     """
-    from l2m_eval.corpus.chunks import documents_that_hold
-
     each, most, lengths = settings.tokens_read, settings.documents, settings.wanted_lengths
-    found = ""
-    if sizes is not None:
-        holding: dict[int, list[int]] = {}
-        for length in lengths:
-            holding.setdefault(documents_that_hold(settings, sizes, length), []).append(length)
-        told = (
-            f"{count:,} hold {'all lengths up to ' if part[0] == lengths[0] else ''}{part[-1]:,} tokens"
-            for count, part in holding.items()
-        )
-        found = (
-            f"; of {len(sizes):,} documents of the corpus {', '.join(told)}, those that hold all are measured"
-        )
+    found = "" if sizes is None else _documents_that_hold(settings, sizes, lengths)
     return (
         f"lengths {lengths[0]:,} to {lengths[-1]:,} take at most {each:,} tokens a document, {each * most:,} for "
         f"{most:,} documents (less where the model's context is shorter or the state of a prefix is shared){found}"
@@ -78,18 +65,33 @@ def cost_of_lengths(settings: BipartiteSettings, sizes: Sequence[int] | None) ->
 
 def _cost_of_contexts(settings: ContextUseSettings, sizes: Sequence[int] | None) -> str:
     """What a measurement of context use takes at most, since nothing that is read serves two contexts."""
-    from l2m_eval.corpus.chunks import documents_that_hold
-
     each, most = settings.tokens_read, settings.documents
-    found = ""
-    if sizes is not None:
-        enough = documents_that_hold(settings, sizes, settings.longest)
-        found = f"; {enough:,} of {len(sizes):,} documents of the corpus are long enough"
+    totals = [context + settings.wanted_target for context in settings.wanted_contexts[1:]]
+    found = "" if sizes is None else _documents_that_hold(settings, sizes, totals)
     return (
         f"context use: contexts up to {settings.wanted_contexts[-1]:,} tokens before {settings.wanted_target:,} take "
         f"at most {each:,} tokens a document, {each * most:,} for {most:,} documents (less where the model's context "
         f"is shorter){found}"
     )
+
+
+def _documents_that_hold(
+    settings: BipartiteSettings | ContextUseSettings, sizes: Sequence[int], totals: Sequence[int]
+) -> str:
+    """How many documents, of so many bytes, are long enough for each length, and which of them are measured."""
+    from l2m_eval.corpus.chunks import documents_that_hold
+
+    holding: dict[int, list[int]] = {}
+    for total in totals:
+        holding.setdefault(documents_that_hold(settings, sizes, total), []).append(total)
+    told = (
+        f"{count:,} hold {'all lengths up to ' if part[0] == totals[0] else ''}{part[-1]:,} tokens"
+        for count, part in holding.items()
+    )
+    measured = "those that hold all are measured"
+    if settings.short_documents == "keep":
+        measured = f"{measured}, and if these are fewer than {settings.documents:,} chunks shorter ones, too"
+    return f"; of {len(sizes):,} documents of the corpus {', '.join(told)}, {measured}"
 
 
 def _check_condition(condition: Any) -> list[int] | None:

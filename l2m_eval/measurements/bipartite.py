@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from l2m_eval.corpus.blocks import block_places
 from l2m_eval.corpus.chunks import Chunk, Sample
 from l2m_eval.corpus.documents import known_process
 from l2m_eval.estimators.bipartite import (
-    MeanEstimate,
     clustered_mean,
     control_variate,
     direct_terms,
@@ -42,7 +41,8 @@ from l2m_eval.scoring.windows import (
     right_block_windows,
 )
 from l2m_eval.settings import CORRECTED_TOKENS, BipartiteSettings
-from l2m_eval.statistics.arrays import Tokens
+from l2m_eval.statistics.arrays import Array, Tokens
+from l2m_eval.statistics.clusters import present_mean
 from l2m_eval.statistics.power_law import power_law_with_interval
 
 if TYPE_CHECKING:
@@ -73,20 +73,26 @@ class BipartiteRequest:
         return f"bipartite sums of {self.chunk.label}, partners: {partners}"
 
     def cells(self, encoder: Encoder) -> tuple[Cell, ...]:
-        """The points that fit the model.
+        """The points that fit the model and that the sample has documents for.
 
         Raises:
             L2MError: a length that was asked for does not fit, or none of the default ones does.
         """
         settings = self.settings
-        fitting = lengths_that_fit(encoder, settings.wanted_lengths, asked=settings.lengths_asked)
-        return bipartite_cells(fitting, settings.ratios)
+        wanted = [length for length in settings.wanted_lengths if length <= self.sample.longest]
+        return bipartite_cells(
+            lengths_that_fit(encoder, wanted, asked=settings.lengths_asked), settings.ratios
+        )
 
     def plan(self, encoder: Encoder) -> BipartitePlan:
         """The windows of all blocks. A further block of which the text has too few tokens is left out."""
-        settings, cells = self.settings, self.cells(encoder)
-        numbers = {length: settings.block_numbers[length] for length in {cell.total for cell in cells}}
-        longest, seed, process = settings.longest, self.sample.whole.seed, known_process(settings)
+        settings, measured = self.settings, self.cells(encoder)
+        longest, seed, process = (
+            self.chunk.holds or settings.longest, self.sample.whole.seed, known_process(settings)
+        )  # fmt: skip
+        cells = tuple(cell for cell in measured if cell.total <= longest)
+        within = settings.blocks_within(longest)
+        numbers = {length: within[length] for length in {cell.total for cell in cells}}
         places = [
             block_places(chunk, numbers, longest, seed, process) for chunk in (self.chunk, *self.partners)
         ]
@@ -110,7 +116,7 @@ class BipartiteRequest:
             ends = encoder.byte_ends(self.chunk, max(cell.total for cell in cells))
             sizes = tuple(int(ends[cell.total - 1]) for cell in blocks[0].cells)
         mixed = settings.marginal == "mixture"
-        return BipartitePlan(tuple(blocks), entropy, sizes, encoder.claimed_context, by_block=mixed)
+        return BipartitePlan(tuple(blocks), measured, entropy, sizes, encoder.claimed_context, by_block=mixed)
 
     def _block(
         self, encoder: Encoder, cells: Sequence[Cell], chunk: Chunk, partners: Sequence[Chunk]
@@ -205,7 +211,8 @@ class BipartitePlan:
     """The windows of one document under one tokenizer, and how their sums become its record.
 
     Attributes:
-        blocks: The places where its blocks begin; the first one serves every cell.
+        blocks: The places where its blocks begin; the first one serves every cell of the document.
+        measured: Points of the curve, of which a short document lacks some.
         entropy: The corpus' n-gram entropy, where the correction needs it.
         sizes: Bytes of text in the total length of each cell from the document's beginning, by which models with
             different tokenizers are compared; None where the backend cannot tell.
@@ -214,6 +221,7 @@ class BipartitePlan:
     """
 
     blocks: tuple[BlockPlan, ...]
+    measured: tuple[Cell, ...]
     entropy: Entropy | None
     sizes: tuple[int, ...] | None = None
     claimed: int | None = None
@@ -221,7 +229,7 @@ class BipartitePlan:
 
     @property
     def cells(self) -> list[Cell]:
-        """Points of the curve."""
+        """Points of the curve that the document has."""
         return self.blocks[0].cells
 
     @property
@@ -234,6 +242,8 @@ class BipartitePlan:
             "cells": [[cell.ratio, cell.left, cell.total] for cell in self.cells],
             "tokens_scored": sum(map(len, self.windows)),
         }
+        if len(self.cells) < len(self.measured):
+            record["measured"] = [[cell.ratio, cell.left, cell.total] for cell in self.measured]
         if len(self.blocks) > 1:
             record["blocks"] = [sum(cell in block.cells for block in self.blocks) for cell in self.cells]
         sums = iter(scores)
@@ -270,6 +280,22 @@ class BipartitePlan:
         return json.dumps(record)
 
 
+def measured_cells(record: Mapping[str, Any]) -> list[Cell]:
+    """All points of the curve, whichever of them the record's document has."""
+    return [Cell(*cell) for cell in record.get("measured") or record["cells"]]
+
+
+def _at_all_points(record: Mapping[str, Any], sums: Any) -> Array:
+    """Sums of a record, (..., its cells), at all points of the curve: NaN where the document is too short."""
+    values = np.asarray(sums, float)
+    if "measured" not in record:
+        return values
+    measured = [tuple(cell) for cell in record["measured"]]
+    whole = np.full((*values.shape[:-1], len(measured)), np.nan)
+    whole[..., [measured.index(tuple(cell)) for cell in record["cells"]]] = values
+    return whole
+
+
 def mixture_of(records: Sequence[Mapping[str, Any]], docs: Sequence[Mapping[str, Any]]) -> Mixture | None:
     """The mixed marginal of all documents, from the contexts that each was scored behind as somebody's partner.
 
@@ -285,14 +311,16 @@ def mixture_of(records: Sequence[Mapping[str, Any]], docs: Sequence[Mapping[str,
             if partner in row:
                 crossed[row[partner]].append(sums)
     most = max(len(sums) for record in records for sums in record["marginal_by_block"])
-    ratio = np.full((len(records), len(records[0]["cells"]), most), np.nan)
+    points = measured_cells(records[0])
+    ratio = np.full((len(records), len(points), most), np.nan)
+    ratio[:, :, 0] = 0.0  # of a document without blocks of some length mixing says nothing
     for number, record in enumerate(records):
-        for column, marginal in enumerate(record["marginal_by_block"]):
-            count = len(marginal)
+        for own, marginal in enumerate(record["marginal_by_block"]):
+            count, column = len(marginal), points.index(Cell(*record["cells"][own]))
             ratio[number, column, :count] = 0.0
             behind = np.full((len(crossed[number]), count), np.nan)
             for k, sums in enumerate(crossed[number]):
-                behind[k, : len(sums[column])] = sums[column][:count]
+                behind[k, : len(sums[own])] = sums[own][:count]
             scored = np.isfinite(behind).any(axis=0)
             ratio[number, column, :count][scored] = (
                 log_mean_exp(behind[:, scored]) - np.asarray(marginal)[scored]
@@ -308,13 +336,15 @@ def document_terms(
 ) -> dict[str, np.ndarray]:
     """Per-document terms of each estimator, shape (documents, cells), from the records of all documents.
 
+    NaN where a document is too short for a cell; its partners are then, too.
+
     Args:
         records, docs: Of the run.
         settings: Of the task.
         mixture: The mixed marginal, if it is used; with marginal ``mixture`` and without one, the paired.
     """
     arrays = {
-        key: np.asarray([record[key] for record in records], float)
+        key: np.stack([_at_all_points(record, record[key]) for record in records])
         for key in ("conditional", "marginal", "marginal_first", "crossed")
         if key in records[0]
     }
@@ -322,14 +352,16 @@ def document_terms(
     if settings.needs_partners and (settings.marginal == "independent" or settings.control_variate):
         row = {doc["index"]: number for number, doc in enumerate(docs)}
         for key in ("marginal", "marginal_first") if settings.correction == "ngram" else ("marginal",):
-            partners[key] = np.asarray(
+            partners[key] = np.stack(
                 [
-                    record["partner_" + key]
-                    if "partner_" + key in record
-                    else [records[row[partner]][key] for partner in doc["partner_index"]]
+                    _at_all_points(
+                        record,
+                        record["partner_" + key]
+                        if "partner_" + key in record
+                        else [records[row[partner]][key] for partner in doc["partner_index"]],
+                    )
                     for doc, record in zip(docs, records, strict=True)
-                ],
-                float,
+                ]
             )  # (documents, partners, cells)
     entropy = records[0].get("ngram_entropy")
     terms = {}
@@ -362,11 +394,13 @@ def bipartite_curves(
     """
     order = sorted(range(len(docs)), key=lambda i: docs[i]["index"])
     docs, records = [docs[i] for i in order], [records[i] for i in order]
-    cells = [Cell(*cell) for cell in records[0]["cells"]]
+    cells = measured_cells(records[0])
     sizes = None
     if all("bytes" in record for record in records):
-        sizes = np.mean([record["bytes"] for record in records], axis=0)
-    blocks = np.mean([record.get("blocks") or [1] * len(cells) for record in records], axis=0)
+        sizes = present_mean([_at_all_points(record, record["bytes"]) for record in records])
+    blocks = present_mean(
+        [_at_all_points(record, record.get("blocks") or [1] * len(record["cells"])) for record in records]
+    )
     curves = []
     mixture = mixture_of(records, docs) if settings.marginal == "mixture" else None
     for estimator, terms in document_terms(records, docs, settings, mixture).items():
@@ -381,7 +415,7 @@ def bipartite_curves(
                 # The correction carries 2n/(2n + 1) of the entropy; its error is the same for every point.
                 shared_error = 2 * CORRECTED_TOKENS / (2 * CORRECTED_TOKENS + 1) * entropy["standard_error"]
                 error = np.hypot(estimate.standard_error, shared_error)
-                estimate = MeanEstimate(estimate.value, error, estimate.clusters)
+                estimate = replace(estimate, standard_error=error)
             lengths = np.array([cells[i].total for i in columns])
             fit = power_law_with_interval(
                 lengths,
@@ -405,6 +439,8 @@ def bipartite_curves(
                     fit,
                     bytes=None if sizes is None else sizes[columns],
                     blocks=blocks[columns],
+                    documents=estimate.documents,
+                    clusters_each=estimate.clusters_each,
                     mixture=None if mixed is None else mixed[columns],
                     drawn=Resampled(terms[:, columns], clusters, shared_error, seed),
                 )

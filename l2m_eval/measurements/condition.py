@@ -48,7 +48,7 @@ class ConditionRequest:
             return ConditionPlan(bipartite, None)
         lengths = set(self.lengths or ())
         if bipartite is not None and self.lengths is None:
-            lengths = {n for cell in bipartite.cells for n in (cell.left, cell.total)}
+            lengths = {n for cell in bipartite.measured for n in (cell.left, cell.total)}
         return ConditionPlan(bipartite, state_of_lm(encoder.lm, sorted(lengths), self.state))
 
 

@@ -23,6 +23,7 @@ from l2m_eval.errors import L2MError
 from l2m_eval.estimators.retention import RetentionCurve, retention_curve
 from l2m_eval.scoring.windows import Window, window_behind_last
 from l2m_eval.settings import ContextUseSettings, contexts_that_fit
+from l2m_eval.statistics.arrays import Array
 from l2m_eval.statistics.estimate import finite_or_none
 
 if TYPE_CHECKING:
@@ -32,10 +33,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ContextUseRequest:
-    """The scores of one document that show how much of its context a model uses."""
+    """The scores of one document that show how much of its context a model uses.
+
+    Attributes:
+        settings: Of the task.
+        chunk: The document.
+        longest: Tokens that the longest chunk of the sample holds; None where that is all that were asked for.
+    """
 
     settings: ContextUseSettings
     chunk: Chunk
+    longest: int | None = None
 
     def __str__(self) -> str:
         return f"context use on {self.chunk.label}"
@@ -54,7 +62,8 @@ class ContextUseRequest:
         if settings.target is not None:
             target = settings.target
         room = encoder.longest - target
-        wanted = settings.wanted_contexts
+        most = (self.longest or settings.longest) - settings.wanted_target
+        wanted = tuple(k for k in settings.wanted_contexts if k <= most)
         if settings.contexts_asked and wanted[-1] > room:
             raise L2MError(
                 f"contexts: {wanted[-1]} is over the model's context: {max(room, 0)} tokens fit beside the target of "
@@ -78,8 +87,9 @@ class ContextUseRequest:
         Raises:
             L2MError: a context or a target that was asked for does not fit the model.
         """
-        contexts, target = self.fitting(encoder)
-        start = self.settings.wanted_contexts[-1]
+        measured, target = self.fitting(encoder)
+        start = (self.chunk.holds or self.settings.longest) - self.settings.wanted_target
+        contexts = tuple(k for k in measured if k <= start)
         tokens = encoder.tokens(self.chunk, start + target)
         windows = tuple(
             window_behind_last(tokens, (start, start + target), k, encoder.prefix, self.chunk.label)
@@ -89,7 +99,7 @@ class ContextUseRequest:
         if encoder.knows_bytes:
             ends = encoder.byte_ends(self.chunk, start + target)
             size = int(ends[-1] - ends[start - 1])
-        return ContextUsePlan(windows, contexts, size, encoder.claimed_context)
+        return ContextUsePlan(windows, contexts, measured, size, encoder.claimed_context)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +109,14 @@ class ContextUsePlan:
     Attributes:
         windows: One for each context.
         contexts: Tokens read before the block.
+        measured: Contexts of the curve, of which a short document lacks some.
         size: UTF-8 bytes of the block; None where the backend cannot tell.
         claimed: The context that the model claims; None where nothing says it.
     """
 
     windows: tuple[Window, ...]
     contexts: tuple[int, ...]
+    measured: tuple[int, ...]
     size: int | None
     claimed: int | None
 
@@ -117,6 +129,8 @@ class ContextUsePlan:
             "tokens_scored": sum(map(len, self.windows)),
             "claimed_context": self.claimed,
         }
+        if len(self.contexts) < len(self.measured):
+            record["measured"] = list(self.measured)
         if self.size is not None:
             record["bytes"] = self.size
         return json.dumps(record)
@@ -162,6 +176,20 @@ class ContextUse:
         )
 
 
+def measured_contexts(record: Mapping[str, Any]) -> tuple[int, ...]:
+    """All contexts of the curve, whichever of them the record's document has."""
+    return tuple(record.get("measured") or record["contexts"])
+
+
+def log_probs_of(records: Sequence[Mapping[str, Any]]) -> Array:
+    """Sums over the block, (documents, contexts); NaN at contexts that a document is too short for."""
+    most = max((len(measured_contexts(record)) for record in records), default=0)
+    found = np.full((len(records), most), np.nan)
+    for row, record in zip(found, records, strict=True):
+        row[: len(record["log_probs"])] = record["log_probs"]  # a short document has the shorter ones
+    return found
+
+
 def context_use(
     records: Sequence[Mapping[str, Any]],
     docs: Sequence[Mapping[str, Any]],
@@ -172,8 +200,8 @@ def context_use(
 
     Chunks of one source document are one cluster.
     """
-    contexts, target = tuple(records[0]["contexts"]), int(records[0]["target"])
-    log_probs = np.array([record["log_probs"] for record in records])
+    contexts, target = measured_contexts(records[0]), int(records[0]["target"])
+    log_probs = log_probs_of(records)
     clusters = [doc["source"] for doc in docs]
     sizes = [record["bytes"] for record in records] if all("bytes" in r for r in records) else None
     curve = retention_curve(

@@ -64,6 +64,8 @@ class BipartiteCurve:
         fit: The power law through the points; without resamples where it was read.
         bytes: Mean bytes of text that the lengths cover; None where they are not known.
         blocks: Mean number of blocks of each length in a document; None where results do not say it, which have one.
+        documents, clusters_each: Documents that each length is measured on, and groups of them; None where results do
+            not say it, which have all documents at each length.
         mixture: λ of the mixed marginal at each length (`l2m_eval.estimators.mixture`);
             None of another marginal.
         exact, beta_exact: Of a known process, and the exponent of the same fit to it; None otherwise.
@@ -81,6 +83,8 @@ class BipartiteCurve:
     fit: PowerLaw
     bytes: Array | None = None
     blocks: Array | None = None
+    documents: Integers | None = None
+    clusters_each: Integers | None = None
     mixture: Array | None = None
     exact: Array | None = None
     beta_exact: float | None = None
@@ -99,6 +103,10 @@ class BipartiteCurve:
     @property
     def amplitude(self) -> Estimate:
         return self.fit.amplitude
+
+    def clusters_at(self, index: int) -> int:
+        """Groups of documents behind the error of one length."""
+        return self.clusters if self.clusters_each is None else int(self.clusters_each[index])
 
     @property
     def fitted(self) -> NDArray[np.bool_]:
@@ -155,6 +163,8 @@ class BipartiteCurve:
             "lengths": self.lengths.tolist(),
             "bytes": None if self.bytes is None else self.bytes.tolist(),
             "blocks": None if self.blocks is None else self.blocks.tolist(),
+            "documents": None if self.documents is None else self.documents.tolist(),
+            "clusters_each": None if self.clusters_each is None else self.clusters_each.tolist(),
             "mixture": None if self.mixture is None else self.mixture.tolist(),
             "mi": self.mi.tolist(),
             "standard_error": self.standard_error.tolist(),
@@ -213,6 +223,8 @@ class BipartiteCurve:
             ),
             bytes=saved.array_or_none("bytes", count),
             blocks=saved.array_or_none("blocks", count),
+            documents=_counts(saved, "documents", count),
+            clusters_each=_counts(saved, "clusters_each", count),
             mixture=saved.array_or_none("mixture", count),
             exact=saved.array_or_none("exact", count),
             beta_exact=None if math.isnan(beta_exact) else beta_exact,
@@ -224,6 +236,11 @@ class BipartiteCurve:
             or None,
             stored_effective_context=EffectiveContext.from_json(effective) if effective else None,
         )
+
+
+def _counts(saved: SavedPart, key: str, count: int) -> Integers | None:
+    found = saved.array_or_none(key, count)
+    return None if found is None else found.astype(np.int64)
 
 
 def _range_from_json(saved: SavedPart) -> tuple[float, float]:

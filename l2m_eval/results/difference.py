@@ -16,11 +16,13 @@ import numpy as np
 
 from l2m_eval.errors import L2MError
 from l2m_eval.estimators.retention import context_needed
+from l2m_eval.measurements.context_use import log_probs_of
 from l2m_eval.measurements.kl import sampled_kl
 from l2m_eval.results.comparable import refuse_tokens_without_bytes, require_same_documents, same_tokenizer
 from l2m_eval.results.headline import Quantity, named_quantity
 from l2m_eval.results.run import Results, as_written
 from l2m_eval.statistics.arrays import Array
+from l2m_eval.statistics.clusters import present_mean
 from l2m_eval.statistics.estimate import Estimate
 from l2m_eval.statistics.interpolation import value_at
 from l2m_eval.statistics.paired import paired_resamples
@@ -39,7 +41,7 @@ class Statistic:
     """A quantity as a function of means over documents.
 
     Attributes:
-        terms: Of each document, (documents, n).
+        terms: Of each document, (documents, n); NaN where it has none.
         clusters: Label of each document.
         value: From means over documents, (..., n), to the quantity, (...).
     """
@@ -188,8 +190,12 @@ def paired_estimate(
     a, b = (statistic_of(quantity, at_bytes) for quantity in (ours, theirs))
     if not same or a is None or b is None:
         return _unpaired(ours, theirs, at_bytes), False, (_why_not_paired(ours, theirs, a, b),)
-    value = float(a.value(a.terms.mean(axis=0)) - b.value(b.terms.mean(axis=0)))
-    if value == 0 and np.array_equal(a.terms, b.terms) and list(a.clusters) == list(b.clusters):
+    value = float(a.value(present_mean(a.terms)) - b.value(present_mean(b.terms)))
+    if (
+        value == 0
+        and np.array_equal(a.terms, b.terms, equal_nan=True)
+        and list(a.clusters) == list(b.clusters)
+    ):
         return ZERO, True, ()  # a product of matrices need not round equal columns alike
     seed = np.random.default_rng([ours.results.seed or 0, PAIRED])
     pair = paired_resamples((a.terms, a.clusters), (b.terms, b.clusters), seed)
@@ -281,9 +287,11 @@ def _of_contexts(one: Results, kind: str, point: str) -> Statistic | None:
         return None
     contexts = one.context_use.curve.contexts
     with as_written(one.documents.path):
-        log_probs = np.array([record["log_probs"] for record in one.documents.records], float)
+        log_probs = log_probs_of(one.documents.records)
         clusters = [doc["source"] for doc in one.documents.docs]
     gained = log_probs - log_probs[:, :1]
+    if kind != "information":  # a share of what the longest context gives is of the documents that have it
+        gained[np.isnan(gained[:, -1])] = np.nan
     if kind == "context_needed":
         share = float(point)
         return Statistic(gained, clusters, lambda means: _needed(contexts, means, share))
@@ -360,7 +368,7 @@ def _in_bytes(quantity: Quantity, at_bytes: float | None) -> Estimate:
     x, at = curve.bytes, np.array([at_bytes])
     value = float(value_at(at, x, curve.mi)[0])
     error = float(np.interp(np.log(at_bytes), np.log(x), curve.standard_error))
-    return Estimate.of_mean(value, error, curve.clusters)
+    return Estimate.of_mean(value, error, curve.clusters_at(int(np.abs(x - at_bytes).argmin())))
 
 
 def _why_not_paired(ours: Quantity, theirs: Quantity, a: Statistic | None, b: Statistic | None) -> str:

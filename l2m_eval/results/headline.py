@@ -272,7 +272,9 @@ def _context(one: Results) -> Iterator[Quantity]:
 
 def point_estimate(curve: BipartiteCurve, index: int) -> Estimate:
     """I at one of a curve's lengths."""
-    return Estimate.of_mean(float(curve.mi[index]), float(curve.standard_error[index]), curve.clusters)
+    return Estimate.of_mean(
+        float(curve.mi[index]), float(curve.standard_error[index]), curve.clusters_at(index)
+    )
 
 
 def fitted_estimate(one: Results | None, curve: BipartiteCurve, parameter: str) -> Estimate:

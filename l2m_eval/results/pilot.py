@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from l2m_eval.errors import L2MError
-from l2m_eval.results.headline import named_quantity
+from l2m_eval.results.headline import Quantity, named_quantity
 from l2m_eval.results.run import Results
 
 
@@ -67,7 +67,7 @@ def documents_needed(results: Sequence[Results], name: str, error: float) -> lis
 def _needed(results: Sequence[Results], name: str, error: float) -> Needed:
     quantity = named_quantity(results, name)
     found, own = quantity.estimate.standard_error, quantity.results
-    documents = int(own.sample.get("documents") or 0)
+    documents = _documents_behind(quantity)
     if not (math.isfinite(found) and found > 0 and documents):
         raise L2MError(
             f"error: the results have no standard error of {name}; measure three documents or more from different "
@@ -82,3 +82,12 @@ def _needed(results: Sequence[Results], name: str, error: float) -> Needed:
         max(2, math.ceil(documents * (found / error) ** 2)),
         float(own.metrics.get("tokens_scored", math.nan)),
     )
+
+
+def _documents_behind(quantity: Quantity) -> int:
+    """Documents that a number rests on: those of its length, where a curve has fewer at some."""
+    own, (kind, _, point) = quantity.results, quantity.name.partition("@")
+    curve = next((one for one in own.bipartite if kind == f"{one.name}_mi"), None)
+    if curve is not None and curve.documents is not None:
+        return int(curve.documents[curve.lengths.tolist().index(int(point))])
+    return int(own.sample.get("documents") or 0)

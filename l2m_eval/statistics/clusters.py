@@ -7,6 +7,10 @@ from numpy.typing import ArrayLike
 
 from l2m_eval.statistics.arrays import Array
 
+# How often a draw without any cluster of some point is drawn again: of n clusters with the point all are missed by
+# a share of e^(−n), 0.37 for the fewest.
+_DRAWN_AGAIN = 1000
+
 
 def cluster_sums(terms: ArrayLike, clusters: ArrayLike) -> tuple[Array, Array]:
     """Sums of the terms of each cluster, shape (clusters, points), and the clusters' sizes, (clusters,)."""
@@ -17,13 +21,35 @@ def cluster_sums(terms: ArrayLike, clusters: ArrayLike) -> tuple[Array, Array]:
     return sums, np.bincount(index).astype(float)
 
 
+def present_mean(terms: ArrayLike) -> Array:
+    """Mean over the documents that have a term, (documents, points) -> (points,): NaN marks one without."""
+    values = np.asarray(terms, float)
+    missing = np.isnan(values)
+    if not missing.any():
+        return np.asarray(values.mean(axis=0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(missing, 0.0, values).sum(axis=0) / (~missing).sum(axis=0))
+
+
+def present_sums(terms: ArrayLike, clusters: ArrayLike) -> tuple[Array, Array]:
+    """Sums of the terms of each cluster and how many of its documents have one, (clusters, points): NaN is none."""
+    values = np.asarray(terms, float)
+    missing = np.isnan(values)
+    sums, _ = cluster_sums(np.where(missing, 0.0, values), clusters)
+    counts, _ = cluster_sums(~missing, clusters)
+    return sums, counts
+
+
 def resampled_curves(
     sums: Array, sizes: Array, rng: np.random.Generator, resamples: int, shared_error: float = 0.0
 ) -> Array:
     """Curves of means over as many clusters as there are, drawn with replacement, (resamples, points).
 
+    Where clusters lack some points, a draw in which a point is in no cluster is drawn again: every curve is whole.
+
     Args:
-        sums, sizes: As `cluster_sums` gives them.
+        sums: Of each cluster, (clusters, points).
+        sizes: Of each cluster, (clusters,), or at each point, (clusters, points), as `present_sums` gives them.
         rng: Source of the draws.
         resamples: Number of them.
         shared_error: Standard error of a number that all points contain and the terms do not show: drawn from a
@@ -31,19 +57,34 @@ def resampled_curves(
     """
     count = len(sizes)
     draws = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)  # (R, G)
-    curves: Array = draws @ sums / (draws @ sizes)[:, None]
+    if sizes.ndim == 1:
+        sizes = sizes[:, None]
+    held = sizes[:, sizes.any(axis=0)] > 0
+    for _ in range(_DRAWN_AGAIN):
+        empty = ~((draws @ held) > 0).all(axis=1)
+        if not empty.any():
+            break
+        draws[empty] = rng.multinomial(count, np.full(count, 1 / count), size=int(empty.sum()))
+    with np.errstate(invalid="ignore"):  # a point that no document has
+        curves: Array = draws @ sums / (draws @ sizes)
     return curves if shared_error == 0 else curves + rng.normal(scale=shared_error, size=(resamples, 1))
 
 
-def linearised_error(residuals: Array) -> Array:
+def linearised_error(residuals: Array, sizes: Array | None = None) -> Array:
     """Standard error of an estimate from what each cluster adds to its deviation, (clusters, points) -> (points,).
 
     NaN with fewer than two clusters.
+
+    Args:
+        residuals: Of each cluster, 0 at points that it lacks.
+        sizes: Documents of each cluster at each point, (clusters, points), where some lack points.
     """
-    count = len(residuals)
-    if count < 2:
-        return np.full(residuals.shape[1], np.nan)
-    error: Array = np.sqrt(count / (count - 1) * (residuals**2).sum(axis=0))
+    points = residuals.shape[1]
+    count = np.full(points, len(residuals)) if sizes is None else (sizes > 0).sum(axis=0)
+    factor = np.full(points, np.nan)
+    known = count > 1
+    factor[known] = count[known] / (count[known] - 1)
+    error: Array = np.sqrt(factor * (residuals**2).sum(axis=0))
     return error
 
 

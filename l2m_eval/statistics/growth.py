@@ -13,7 +13,7 @@ Source of studentised resampling: P. Hall, *The Bootstrap and Edgeworth Expansio
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,16 +146,28 @@ def _normal_maxima(found: Contrasts, rng: np.random.Generator) -> Array:
     return np.asarray((normal / spread).max(axis=1))
 
 
-def resampled_draws(count: int, rng: np.random.Generator) -> Draws:
-    """The same resamples of `count` clusters each time: how often each is drawn, blocks of (resamples, clusters)."""
+def resampled_draws(count: int, rng: np.random.Generator, strata: Sequence[Any] | None = None) -> Draws:
+    """The same resamples of `count` clusters each time: how often each is drawn, blocks of (resamples, clusters).
+
+    Args:
+        count: Number of clusters.
+        rng: Source of the draws.
+        strata: Label of each cluster, by the points that it has: clusters are then drawn from those of equal label,
+            so that each point rests on as many in every draw.
+    """
     seed = int(rng.integers(2**63))
     rows = max(1, _DRAWS_AT_ONCE // count)
+    labels = np.zeros(count, int) if strata is None else np.unique(np.asarray(strata), return_inverse=True)[1]
+    members = [np.flatnonzero(labels == label) for label in range(int(labels.max()) + 1)]
 
     def blocks() -> Iterator[Array]:
         own = np.random.default_rng(seed)
         for start in range(0, RESAMPLES, rows):
             size = min(rows, RESAMPLES - start)
-            yield own.multinomial(count, np.full(count, 1 / count), size=size).astype(float)
+            drawn = np.empty((size, count))
+            for alike in members:
+                drawn[:, alike] = own.multinomial(len(alike), np.full(len(alike), 1 / len(alike)), size=size)
+            yield drawn
 
     if rows < RESAMPLES:
         return blocks  # drawn anew rather than held in memory
@@ -173,7 +185,7 @@ def _studentised(found: Contrasts, draws: Draws) -> list[Array]:
 
     Where all drawn clusters are the same one there is no error; such a draw counts as infinitely far on both sides.
     """
-    count = len(found.sums)
+    count = (found.sizes > 0).sum(axis=0)
     with np.errstate(invalid="ignore"):
         sums = found.sums - found.sizes * found.mean  # about the mean, whose rounding would pass for scatter
     products = (sums**2, sums * found.sizes, found.sizes**2)

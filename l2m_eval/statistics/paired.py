@@ -12,7 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from l2m_eval.statistics.arrays import Array, Integers
-from l2m_eval.statistics.clusters import cluster_sums, resampled_curves
+from l2m_eval.statistics.clusters import present_sums, resampled_curves
 
 RESAMPLES = 1000
 
@@ -40,14 +40,15 @@ def paired_resamples(
     """Resample the documents of two measurements at once; None with fewer than two independent groups.
 
     Args:
-        first: Terms of each document, (documents, n), and the documents' clusters in the first measurement.
+        first: Terms of each document, (documents, n), NaN where it has none, and the documents' clusters in the first
+            measurement.
         second: The same documents, in the same order, (documents, m), and their clusters in the second.
         rng: Source of the draws.
         resamples: Number of them.
     """
     clusters = joined_clusters(first[1], second[1])
     ours, theirs = np.asarray(first[0], float), np.asarray(second[0], float)
-    sums, sizes = cluster_sums(np.concatenate([ours, theirs], axis=1), clusters)
+    sums, sizes = present_sums(np.concatenate([ours, theirs], axis=1), clusters)
     if len(sizes) < 2:
         return None
     means = resampled_curves(sums, sizes, rng, resamples)

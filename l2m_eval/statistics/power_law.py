@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from l2m_eval.statistics.arrays import Array
-from l2m_eval.statistics.clusters import cluster_sums, resampled_curves
+from l2m_eval.statistics.clusters import present_mean, present_sums, resampled_curves
 from l2m_eval.statistics.estimate import Estimate
 from l2m_eval.statistics.intervals import resampled_error, resampled_interval
 from l2m_eval.statistics.separable import scaled
@@ -168,7 +168,7 @@ def power_law_with_interval(
 
     Args:
         lengths: Total lengths, shape (points,).
-        terms: Per-document terms, shape (documents, points), nats.
+        terms: Per-document terms, shape (documents, points), nats; NaN where a document was not measured.
         clusters: Cluster label of each document.
         errors: Standard errors of the points, the weights of the ``wls`` fit.
         rng: Source of the resamples.
@@ -183,11 +183,11 @@ def power_law_with_interval(
     x = np.asarray(lengths, float)[inside]
     values = np.asarray(terms, float)[:, inside]
     spread = np.asarray(errors, float)[inside]
-    curve = values.mean(axis=0)
+    curve = present_mean(values)
     if within != (None, None) and len(x) < _FEWEST:
         x, values, spread, curve = x[:0], values[:, :0], spread[:0], curve[:0]
     amplitude, exponent, used = fit_power_law(x, curve, spread, method)
-    sums, sizes = cluster_sums(values, clusters)
+    sums, sizes = present_sums(values, clusters)
     count = len(sizes)
     replicates = np.full((resamples, 2), np.nan)
     found = Estimate(float(amplitude[0])), Estimate(float(exponent[0]))

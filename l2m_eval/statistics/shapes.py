@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from l2m_eval.errors import L2MError
 from l2m_eval.statistics.arrays import Array
-from l2m_eval.statistics.clusters import cluster_sums, resampled_curves
+from l2m_eval.statistics.clusters import present_mean, present_sums, resampled_curves
 from l2m_eval.statistics.goodness import goodness_of_fit, misfit
 from l2m_eval.statistics.intervals import widening
 from l2m_eval.statistics.power_law import fit_power_law
@@ -153,7 +153,7 @@ def compare_shapes(
 
     Args:
         lengths: Shape (points,).
-        terms: Per-document terms, shape (documents, points), nats.
+        terms: Per-document terms, shape (documents, points), nats; NaN where a document was not measured.
         clusters: Cluster label of each document; clusters are what is resampled.
         errors: Standard errors of the points: the weights.
         rng: Source of the resamples.
@@ -161,8 +161,9 @@ def compare_shapes(
         shared_error: As of `l2m_eval.statistics.power_law.power_law_with_interval`.
     """
     x, values, spread = (np.asarray(a, float) for a in (lengths, terms, errors))
-    fits = fit_shapes(x, values.mean(axis=0), spread)
-    sums, sizes = cluster_sums(values, clusters)
+    mean = present_mean(values)
+    fits = fit_shapes(x, mean, spread)
+    sums, sizes = present_sums(values, clusters)
     if len(sizes) < 2:
         return fits
     curves = resampled_curves(sums, sizes, rng, resamples, shared_error)
@@ -174,7 +175,6 @@ def compare_shapes(
     misfits = np.stack([misfit(curves, fitted(shape)(curves), spread) for shape in SHAPES])  # (S, R)
     misfits = np.where(np.isfinite(misfits), misfits, np.inf)  # a power law of amplitude 0 has no exponent
     best = misfits.argmin(axis=0)
-    mean = values.mean(axis=0)
     deviations = widening(len(sizes)) * (curves - mean)
     return tuple(
         replace(

@@ -266,6 +266,7 @@ def chunk_docs(sample: Sample) -> list[dict[str, Any]]:
                 "sha256": chunk.digest,
                 "begins": chunk.text[:80],
                 "source": chunk.source,
+                **({} if chunk.holds is None else {"holds": chunk.holds}),
             }
         )
     return docs

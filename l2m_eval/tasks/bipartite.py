@@ -13,7 +13,12 @@ import numpy as np
 from l2m_eval.condition.effective_context import EffectiveContext
 from l2m_eval.corpus.chunks import Sample, draw_sample
 from l2m_eval.errors import L2MError
-from l2m_eval.measurements.bipartite import BipartiteRequest, bipartite_curves, document_terms
+from l2m_eval.measurements.bipartite import (
+    BipartiteRequest,
+    bipartite_curves,
+    document_terms,
+    measured_cells,
+)
 from l2m_eval.measurements.curves import BipartiteCurve, curve_name
 from l2m_eval.scoring.windows import Cell
 from l2m_eval.statistics.goodness import REJECTED, rejection
@@ -71,7 +76,7 @@ class BipartiteTask(MeasurementTask):
         marginal = "paired" if self.settings.marginal == "mixture" else self.settings.marginal
         alone = replace(self.settings, marginal=marginal, control_variate=False)
         terms = document_terms([record], [doc], alone)
-        cells = [Cell(*cell) for cell in record["cells"]]
+        cells = measured_cells(record)
         own = {
             (curve_name(estimator, cell.ratio), cell.total): float(terms[estimator][0, column])
             for estimator in self.settings.estimators
@@ -117,7 +122,8 @@ class BipartiteTask(MeasurementTask):
         """The measured curves, with the exact ones of a known process."""
         curves = bipartite_curves(records, docs, self.settings, self.seed)
         if self.predictor is not None:
-            for remark in self.predictor.remarks([(left, total) for _, left, total in records[0]["cells"]]):
+            cells = [(cell.left, cell.total) for cell in measured_cells(records[0])]
+            for remark in self.predictor.remarks(cells):
                 self.warn(remark)
         curves = [self._with_exact(curve) if self._has_exact(curve.estimator) else curve for curve in curves]
         for curve in curves:
@@ -156,7 +162,7 @@ class BipartiteTask(MeasurementTask):
             "schema": self.kind.schema,
             "settings": {
                 **self.settings_block(),
-                "lengths": sorted({cell[2] for cell in records[0]["cells"]}),
+                "lengths": sorted({cell.total for cell in measured_cells(records[0])}),
             },
             "sample": sample_block(self.sample, len(records), self.settings.pairing),
             "ngram_entropy": records[0].get("ngram_entropy"),

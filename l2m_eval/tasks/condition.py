@@ -13,6 +13,7 @@ from l2m_eval.condition.measured import MeasuredState
 from l2m_eval.condition.verdict import SATISFIED, VIOLATED, Verdict
 from l2m_eval.errors import L2MError
 from l2m_eval.history_state import HistoryState, state_growth
+from l2m_eval.measurements.bipartite import measured_cells
 from l2m_eval.measurements.condition import ConditionRequest
 from l2m_eval.results.check import (
     Check,
@@ -82,7 +83,7 @@ class ConditionTask(BipartiteTask):
             lengths = [int(n) for n in self.saved.curve(self.settings.check_curve).lengths]
         else:
             own = super().own_terms(doc, record)
-            lengths = sorted({total for _, _, total in record["cells"]})
+            lengths = sorted({cell.total for cell in measured_cells(record)})
         return own | dict.fromkeys([*_OF_THE_CHECK, *(f"state_size@{n}" for n in zero_padded(lengths))], NAN)
 
     def has_standard_error(self, name: str) -> bool:

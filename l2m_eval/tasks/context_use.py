@@ -11,7 +11,12 @@ import numpy as np
 from l2m_eval.condition.effective_context import FEWEST_CLUSTERS
 from l2m_eval.errors import L2MError
 from l2m_eval.estimators.retention import context_needed
-from l2m_eval.measurements.context_use import ContextUse, ContextUseRequest, context_use
+from l2m_eval.measurements.context_use import (
+    ContextUse,
+    ContextUseRequest,
+    context_use,
+    measured_contexts,
+)
 from l2m_eval.statistics.arrays import Array
 from l2m_eval.statistics.estimate import finite_or_none
 from l2m_eval.tasks.base import NAN, ChunkTask, Metric, deviation, sample_block
@@ -22,10 +27,10 @@ class ContextUseTask(ChunkTask):
     """One class, different YAML."""
 
     def request(self, doc: Mapping[str, Any], measured: set[int]) -> ContextUseRequest:
-        return ContextUseRequest(self.settings, self.chunk(doc))
+        return ContextUseRequest(self.settings, self.chunk(doc), self.sample.longest)
 
     def own_terms(self, doc: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, float]:
-        contexts = record["contexts"]
+        contexts = measured_contexts(record)
         names = ["effective_context", "effective_context_reached"]
         names += [f"context_needed@{share:g}" for share in self.settings.shares]
         points = zero_padded(contexts)[1:]
@@ -38,8 +43,11 @@ class ContextUseTask(ChunkTask):
                 for name in ("information_exact", "information_deviation", "kept_exact")
                 for point in points
             ]
+        names += [f"information@{point}" for point in points]
         own = dict.fromkeys(names, NAN)
-        for point, value in zip(points, record["log_probs"][1:], strict=True):
+        for point, value in zip(
+            points, record["log_probs"][1:], strict=False
+        ):  # a short document has the shorter
             own[f"information@{point}"] = value - record["log_probs"][0]
         return own | {"tokens_scored": float(record["tokens_scored"])}
 

@@ -35,6 +35,7 @@ OTHER: dict[str, Any] = {
     "null_correction": "shift", "shuffles": 9, "pair_marginals": "global", "jackknife_groups": 16,
     "memory_gb": 1.5, "processes": 2, "memory": 64, "claimed_context": 4096, "contexts": [0, 16, 64], "target": 100,
     "shares": [0.5, 0.8], "states": ["bits5", "window7"], "keep": 0.8,
+    "short_documents": "keep",
 }  # fmt: skip
 
 

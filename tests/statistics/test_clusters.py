@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from l2m_eval.statistics.clusters import cluster_sums, linearised_error, ratio_of_sums
+from l2m_eval.statistics.clusters import (
+    cluster_sums,
+    linearised_error,
+    present_mean,
+    present_sums,
+    ratio_of_sums,
+    resampled_curves,
+)
 
 LOSSES = np.array([[3.0, 1.0], [1.0, 0.0], [2.0, 5.0], [6.0, 0.0]])  # (documents, points)
 BYTES = np.array([[2.0, 0.0], [1.0, 0.0], [1.0, 0.0], [4.0, 0.0]])
@@ -31,3 +38,54 @@ def test_losses_of_tokens_without_bytes_are_no_loss_a_byte():
     assert np.isnan(value).tolist() == [False, True]
     assert np.isnan(linearised_error(residuals)).tolist() == [False, True]
     assert np.isnan(linearised_error(residuals[:1])).all()  # one cluster
+
+
+def short_and_long(documents=60, long=12):
+    """Terms of two points, of which the second is missing in all but the first documents."""
+    terms = np.random.default_rng(4).normal(loc=(1.0, 2.0), size=(documents, 2))
+    terms[long:, 1] = np.nan
+    return terms, np.arange(documents) // 2
+
+
+def test_a_point_that_documents_lack_is_that_of_the_others_alone():
+    terms, clusters = short_and_long()
+    sums, sizes = present_sums(terms, clusters)
+    mean = present_mean(terms)
+    error = linearised_error(np.where(sizes > 0, (sums - sizes * mean) / sizes.sum(axis=0), 0), sizes)
+    alone, some = cluster_sums(terms[:12], clusters[:12])
+    assert mean[1] == pytest.approx(terms[:12, 1].mean(), rel=1e-12)
+    assert sizes.sum(axis=0).tolist() == [60, 12]
+    residuals = (alone - some[:, None] * mean) / 12
+    assert error[1] == pytest.approx(linearised_error(residuals)[1], rel=1e-12)
+
+
+def test_terms_without_gaps_are_summed_as_ever():
+    terms, clusters = short_and_long()
+    whole = terms[:12]
+    assert (present_mean(whole) == whole.mean(axis=0)).all()
+    sums, sizes = cluster_sums(whole, clusters[:12])
+    found, counts = present_sums(whole, clusters[:12])
+    assert (found == sums).all()
+    assert (counts == sizes[:, None]).all()
+    curves = (resampled_curves(sums, each, np.random.default_rng(1), 50) for each in (sizes, counts))
+    assert np.array_equal(*curves)
+
+
+@pytest.mark.parametrize("long", [2, 4, 12])
+def test_every_resampled_curve_is_whole_where_few_clusters_have_its_end(long):
+    """One, two and six clusters of thirty: a draw misses all of them with probability 0.36, 0.13 and 0.001."""
+    terms, clusters = short_and_long(long=long)
+    curves = resampled_curves(*present_sums(terms, clusters), np.random.default_rng(0), 500)
+    assert np.isfinite(curves).all()
+    if long == 2:  # one cluster is all there is
+        assert curves[:, 1] == pytest.approx(np.nanmean(terms[:, 1]))
+    if long == 12:
+        # A mean of about six clusters; a standard deviation of 500 draws is known to 3 %, the factor of the number
+        # drawn being itself drawn to some more.
+        own = linearised_error(*_residuals(terms[:12], clusters[:12]))[1]
+        assert 0.8 * own < curves[:, 1].std() < 1.25 * own
+
+
+def _residuals(terms, clusters):
+    sums, sizes = present_sums(terms, clusters)
+    return (sums - sizes * present_mean(terms)) / len(terms), sizes

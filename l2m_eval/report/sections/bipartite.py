@@ -109,6 +109,7 @@ def _bipartite_table(group: Group[BipartiteCurve]) -> Table:
                     number(c.mi[i], with_error(c.mi[i], c.standard_error[i])),
                     number(c.standard_error[i]),
                     number(None if c.bytes is None else c.bytes[i]),
+                    number(None if c.documents is None else float(c.documents[i])),
                     number(None if c.exact is None else c.exact[i]),
                 )
             )
@@ -118,12 +119,13 @@ def _bipartite_table(group: Group[BipartiteCurve]) -> Table:
         Column("I (nats)", number=True),
         Column("standard error", number=True, shown=False),
         Column("bytes", number=True, shown=False),
+        Column("documents", number=True),
         Column("exact", number=True),
     )
     return Table(
         group.name,
         f"Points of the {group.curves[0].curve.name} curves on {group.where}",
-        lean(columns, rows),
+        lean(columns, rows, ("documents",)),
         tuple(rows),
         folded=True,
     )

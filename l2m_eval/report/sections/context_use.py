@@ -142,20 +142,23 @@ def _retention_table(group: Group[ContextUse]) -> Table:
                     number(curve.kept[i], with_error(curve.kept[i], curve.kept_error[i])),
                     number(curve.kept_error[i]),
                     number(curve.bits_per_byte[i]),
+                    number(float(curve.documents_each[i])),
                 )
             )
+    columns = (
+        Column("model"),
+        Column("k (tokens)", number=True),
+        Column("information (nats)", number=True),
+        Column("error of information", number=True, shown=False),
+        Column("share kept", number=True),
+        Column("error of share", number=True, shown=False),
+        Column("bits per byte", number=True),
+        Column("documents", number=True),
+    )
     return Table(
         group.name,
         f"Information that the last k tokens carry, on {group.where}",
-        (
-            Column("model"),
-            Column("k (tokens)", number=True),
-            Column("information (nats)", number=True),
-            Column("error of information", number=True, shown=False),
-            Column("share kept", number=True),
-            Column("error of share", number=True, shown=False),
-            Column("bits per byte", number=True),
-        ),
+        lean(columns, rows, ("documents",)),
         tuple(rows),
         folded=True,
     )

@@ -183,7 +183,8 @@ def _bipartite_rankings(group: Group[BipartiteCurve], differences: Sequence[Pair
             x = lengths_in(s.curve, s.label, group.unit)
             value = float(value_at(at, x, s.curve.mi)[0])
             error = float(error_at(at, x, s.curve.standard_error)[0])
-            estimates.append(Estimate.of_mean(value, error, s.curve.clusters))
+            nearest = int(np.abs(x - length).argmin())
+            estimates.append(Estimate.of_mean(value, error, s.curve.clusters_at(nearest)))
         paired = {
             (d.first, d.second): Estimate(
                 float(d.difference[i]), float(d.standard_error[i]), (float(d.low[i]), float(d.high[i]))
