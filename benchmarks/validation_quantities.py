@@ -96,26 +96,15 @@ def bipartite_quantities(
     reference: vCLUB's own expectation, (lengths,), nats: an upper bound of the information, not the information.
     """
     rows: dict[str, list[Any]] = {}
+    errors: dict[str, list[np.ndarray]] = {}
     settings = bipartite_settings(scenario)
     far = FAR * float(exact_curve(scenario)[-1])
-    # The weights of the exact fits: what documents scatter by, all of them together.
-    spreads = {
-        "direct": (sums["conditional"] - sums["marginal"]).std(axis=0),
-        "vclub": (sums["conditional"] - sums["crossed"]).std(axis=0),
-    }
-
-    def exact_fit(curve_name: str, curve: np.ndarray) -> tuple[float, float]:
-        found = fit_power_law(scenario.lengths, curve, spreads[curve_name], settings.fit)
-        return float(found[0][0]), float(found[1][0])
-
-    amplitude, exponent = exact_fit("direct", exact_curve(scenario))
-    exact_horizon = log_horizon(ScalingLaw(amplitude, exponent, scenario.name), far)[0]
-    filled = exact_horizon < math.log(FARTHEST)  # a curve that does not grow has no length to be held
     for replicate in range(replicates):
         at = slice(replicate * documents, (replicate + 1) * documents)
         for curve in bipartite_curves(*as_records(scenario, sums, at), settings, seed=replicate):
             fit = curve.fit
             reach = stats.t.ppf(0.975, curve.clusters - 1) * curve.standard_error
+            errors.setdefault(curve.name, []).append(curve.standard_error)
             point = (curve.mi, curve.standard_error, curve.mi - reach, curve.mi + reach)
             rows.setdefault(f"{curve.name} points", []).append(point)
             rows.setdefault(f"{curve.name} β", []).append(
@@ -124,19 +113,26 @@ def bipartite_quantities(
             rows.setdefault(f"{curve.name} A", []).append(
                 (fit.amplitude.value, fit.amplitude.standard_error, *fit.amplitude.interval)
             )
-            if curve.name == "direct" and filled and np.isfinite(fit.exponent.value):
+            if curve.name == "direct" and np.isfinite(fit.exponent.value):
                 rows.setdefault("direct horizon", []).append(
                     log_horizon(ScalingLaw.from_fit(fit, scenario.name), far)
                 )
-    truths = {"direct": exact_curve(scenario), "vclub": reference}
     found = {}
-    for name, estimates in rows.items():
-        curve_name, what = name.split()
-        truth = truths[curve_name]
-        if what != "points":
-            amplitude, exponent = exact_fit(curve_name, truth)
-            truth = {"β": exponent, "A": amplitude, "horizon": exact_horizon}[what]
-        found[name] = quantity(estimates, truth)
+    for name, exact in (("direct", exact_curve(scenario)), ("vclub", reference)):
+        if name not in errors:
+            continue
+        # The same fit to the exact curve: with the weights that the replicates have in the mean.
+        weights = np.sqrt(np.mean(np.square(errors[name]), axis=0))
+        (amplitude,), (exponent,), _ = fit_power_law(scenario.lengths, exact, weights, settings.fit)
+        truths = {"points": exact, "β": exponent, "A": amplitude}
+        if name == "direct":
+            truths["horizon"] = log_horizon(
+                ScalingLaw(float(amplitude), float(exponent), scenario.name), far
+            )[0]
+        for what, truth in truths.items():
+            # A curve that does not grow has no length to be held.
+            if what != "horizon" or truth < math.log(FARTHEST):
+                found[f"{name} {what}"] = quantity(rows[f"{name} {what}"], truth)
     return found
 
 

@@ -70,7 +70,7 @@ log-probabilities, and measured with the code of the tasks, hundreds of times. T
 known and can be compared with their error bars. Settings are the default ones: several blocks of each length, here
 spread evenly over the document, and the weighted fit. Intervals of points are Student's t intervals of the curve;
 those of β, A (the amplitude) and the horizon are the fits' own. The true value of a fit is the same fit to the exact
-curve, weighted by the scatter of all documents; most of these curves are not power laws. The true value of vCLUB is
+curve, with the mean weights of the replicates; most of these curves are not power laws. The true value of vCLUB is
 its own expectation, an upper bound of the information. *heavy tails*, *skewed*: the log q(y|x) of every document has
 an error of its own, from Student's t with 3 degrees of freedom or a centred log-normal distribution. *clustered*: up
 to four chunks of a source share an effect. "No fit" is the share of replicates whose fit has no minimum inside its
