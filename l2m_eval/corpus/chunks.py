@@ -98,8 +98,8 @@ class Sample:
         too_short: Of those, how many are shorter than a chunk.
         requested: Documents asked for; more than `len(measured)` when the corpus has no room for them.
         whole: All source documents read, for what needs their whole text.
-        left_out: What was read beside them and is not measured.
         longest: Tokens that its longest chunk holds.
+        left_out: What was read beside them and is not measured.
     """
 
     chunks: tuple[Chunk, ...]
@@ -109,8 +109,8 @@ class Sample:
     too_short: int
     requested: int
     whole: WholeCorpus
+    longest: int
     left_out: LeftOut = field(default_factory=LeftOut)
-    longest: int = 0
 
     def __len__(self) -> int:
         return len(self.measured)

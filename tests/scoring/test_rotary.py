@@ -166,7 +166,7 @@ def request(text, lengths):
     settings = read_settings(BipartiteSettings, given)
     whole = WholeCorpus(settings, seed=0, length=max(lengths), read=2, size=2 * len(text))
     return BipartiteRequest(
-        settings, Sample((chunk, other), (0,), ((1,),), 2, 0, 1, whole), chunk, (other,), True
+        settings, Sample((chunk, other), (0,), ((1,),), 2, 0, 1, whole, max(lengths)), chunk, (other,), True
     )
 
 
