@@ -4,7 +4,8 @@
 #     make models && bash examples/make_released.sh models BOOKS
 #
 # BOOKS is a folder of .txt files. About an hour and a half on one core: 50 minutes for the contexts of SmolLM2 (606,000
-# tokens), 20 for its curves (290,000), 14 for Gemma (168,000). With --use_cache an interrupted run continues.
+# tokens), 20 for its curves (290,000), 14 for the contexts of Gemma (168,000), 7 for its curves (133,000). With
+# --use_cache an interrupted run continues.
 set -euo pipefail
 examples=$(cd "$(dirname "$0")" && pwd)
 models=$(cd "$1" && pwd)
@@ -25,12 +26,19 @@ lm_eval run --model hf --model_args pretrained=gemma-3-270m,dtype=bfloat16,max_l
   --tasks l2m_context_use_text --output_path out --log_samples --use_cache cache \
   --metadata '{"corpus": "books/*.txt", "documents": 16, "contexts": [16, 32, 64, 128, 256, 512, 1024, 2048, 3840]}'
 
+lm_eval run --model hf --model_args pretrained=gemma-3-270m,dtype=bfloat16,max_length=4096 --device cpu --batch_size 4 \
+  --tasks l2m_bipartite_text,l2m_position_nll_text --output_path out --log_samples --use_cache cache \
+  --metadata '{"corpus": "books/*.txt", "documents": 16, "length": 2048, "estimators": ["direct"], "fit": "auto"}'
+
 rm -rf "$examples/released"
 python "$examples/strip_results.py" out "$examples/released"
 
-# The check on that curve and the model's own state.
+# The check on those curves and the models' own states.
 ln -s "$examples/released" released
 lm_eval run --model hf --model_args pretrained=SmolLM2-135M-Instruct,dtype=bfloat16 --device cpu \
   --tasks l2m_condition_text --output_path checked/check \
   --metadata '{"results": "released/SmolLM2-135M-Instruct", "fit": "auto"}'
+lm_eval run --model hf --model_args pretrained=gemma-3-270m,dtype=bfloat16,max_length=4096 --device cpu \
+  --tasks l2m_condition_text --output_path checked/check \
+  --metadata '{"results": "released/gemma-3-270m", "fit": "auto"}'
 python "$examples/strip_results.py" checked "$examples/released"
