@@ -30,6 +30,11 @@ lm_eval run --model hf --model_args pretrained=gemma-3-270m,dtype=bfloat16,max_l
   --tasks l2m_bipartite_text,l2m_position_nll_text --output_path out --log_samples --use_cache cache \
   --metadata '{"corpus": "books/*.txt", "documents": 16, "length": 2048, "estimators": ["direct"], "fit": "auto"}'
 
+for model in SmolLM2-135M-Instruct,dtype=bfloat16 gemma-3-270m,dtype=bfloat16,max_length=4096; do
+  lm_eval run --model hf --model_args pretrained=$model --device cpu --tasks l2m_two_point_text --output_path out \
+    --metadata '{"corpus": "books/*.txt"}'
+done
+
 rm -rf "$examples/released"
 python "$examples/strip_results.py" out "$examples/released"
 
