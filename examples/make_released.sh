@@ -22,6 +22,10 @@ lm_eval run --model hf --model_args pretrained=SmolLM2-135M-Instruct,dtype=bfloa
 lm_eval run --model hf --model_args pretrained=SmolLM2-135M-Instruct,dtype=bfloat16 --device cpu --batch_size 8 \
   --tasks l2m_bipartite_text,l2m_position_nll_text --output_path out --log_samples --use_cache cache \
   --metadata '{"corpus": "books/*.txt", "documents": 16, "fit": "auto"}'
+# The loss of the same chunks as Gemma's.
+lm_eval run --model hf --model_args pretrained=SmolLM2-135M-Instruct,dtype=bfloat16 --device cpu --batch_size 8 \
+  --tasks l2m_position_nll_text --output_path out --log_samples --use_cache cache \
+  --metadata '{"corpus": "books/*.txt", "documents": 16, "length": 2048}'
 lm_eval run --model hf --model_args pretrained=gemma-3-270m,dtype=bfloat16,max_length=4096 --device cpu --batch_size 4 \
   --tasks l2m_context_use_text --output_path out --log_samples --use_cache cache \
   --metadata '{"corpus": "books/*.txt", "documents": 16, "contexts": [16, 32, 64, 128, 256, 512, 1024, 2048, 3840]}'
