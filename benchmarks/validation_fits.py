@@ -164,7 +164,8 @@ median.
 times that of the published fit, 0.8 in the median, and its coverage 92 to 97 %; with one block 0.4 to 0.75, 0.6 in
 the median, with 89 to 95 %, and it exists where the published fit has none. Its bias is below a tenth of the
 interval's width. Raw errors (*wls*) gain nothing more, and cost coverage where documents are few, since the errors of
-few documents are themselves uncertain; so do covariances.
+few documents are themselves uncertain; so do covariances. These are direct curves; what the intervals of vCLUB's fits
+hold is in [validation.md](validation.md).
 
 The published fit is `fit: loglog`. Where a curve is not quite a power law, fits differ in what they call β: the
 weighted one follows the long lengths, whose relative errors are small. Exponents of different fits are not compared
