@@ -57,7 +57,7 @@ DEFAULT_STATES = (
     "bits8", "bits4", "bits3", "bits2", "sinks4+window256", "sinks4+window64", "sinks4+window16",
 )  # fmt: skip
 FITS = ("weighted", "loglog", "auto", "wls")
-_IN_TOKENS = ("lengths", "contexts")  # the settings that may be `AUTO`
+IN_TOKENS = ("lengths", "contexts")  # the settings that may be `AUTO`
 _MODEL_CONTEXT = ("max_length", "max_model_len")  # names of it among a model's arguments
 
 
@@ -648,7 +648,7 @@ def read_settings(kind: type[T], metadata: Mapping[str, Any]) -> T:
         process = PROCESSES.get(values.get("process", "santa_fe"))
         accepted = {f.name for f in dataclasses.fields(process)} if process else set()  # type: ignore[arg-type]
         values["process_settings"] = tuple((key, metadata[key]) for key in sorted(accepted & set(metadata)))
-    for name in _IN_TOKENS:
+    for name in IN_TOKENS:
         if values.get(name) == AUTO:
             values["model_context"] = _context_before_loading(name, metadata, values.get("claimed_context"))
     return kind(**values)

@@ -128,9 +128,8 @@ def _interpolated(where: Array, values: Array, errors: Array) -> tuple[Array, Ar
     positions = np.arange(len(values))
     lower, upper = np.floor(where).astype(int), np.ceil(where).astype(int)
     share = where - lower
-    with np.errstate(
-        invalid="ignore", divide="ignore"
-    ):  # values that are not positive are refused by the caller
+    # Values that are not positive are refused by the caller.
+    with np.errstate(invalid="ignore", divide="ignore"):
         logs = np.log(values)
         mixed = np.exp(np.where(share == 0, logs[lower], (1 - share) * logs[lower] + share * logs[upper]))
         return mixed, mixed * np.interp(where, positions, errors / values)

@@ -10,11 +10,10 @@ from typing import Any
 
 from l2m_eval.fields import AUTO
 from l2m_eval.results.run import Results
-from l2m_eval.settings import DEFAULT_LENGTHS, DEFAULT_SEED
+from l2m_eval.settings import DEFAULT_LENGTHS, DEFAULT_SEED, IN_TOKENS
 
 # What results were measured with that are older than a setting whose default is something else.
 _BEFORE = {"blocks": 1}
-_UP_TO_THE_CONTEXT = ("lengths", "contexts")  # what results with a model_context had as `AUTO`
 
 
 def reproducing_command(results: Results) -> str:
@@ -49,7 +48,8 @@ def changed_settings(results: Results) -> dict[str, Any]:
     changed: dict[str, Any] = {}
     for key, value in results.settings.items():
         if key in chosen:
-            if key in _UP_TO_THE_CONTEXT and results.settings.get("model_context") is not None:
+            # What results with a model_context had as `AUTO`.
+            if key in IN_TOKENS and results.settings.get("model_context") is not None:
                 changed[key] = AUTO
             continue
         if key == "process_settings":
