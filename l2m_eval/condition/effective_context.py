@@ -190,8 +190,6 @@ def effective_context(
     count = int(labels.max()) + 1
     held = _points_of_clusters(values, labels)
     tested = held.sum(axis=0) >= min(FEWEST_AT_A_LENGTH, int(held.sum(axis=0).max()))
-    if not tested.any():
-        tested[:] = True
     values, held, steps = values[:, tested], held[:, tested], np.asarray(lengths)[tested]
     gains = tuple(gain_of_step(steps, values, labels, k) for k in range(len(steps) - 1))
     reason = ""
