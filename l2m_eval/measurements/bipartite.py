@@ -421,7 +421,6 @@ def bipartite_curves(
                 lengths,
                 terms[:, columns],
                 clusters,
-                estimate.standard_error,
                 rng=np.random.default_rng([seed, 0x666974, ratio]),
                 resamples=settings.resamples,
                 method=settings.fit,

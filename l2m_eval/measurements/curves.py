@@ -21,6 +21,7 @@ from l2m_eval.estimators.two_point.curve import TwoPointCurve
 from l2m_eval.estimators.two_point.fit import ABOVE_THE_FLOOR, IN_LOGARITHMS, TwoPointFit
 from l2m_eval.measurements.saved_part import SavedPart
 from l2m_eval.statistics.arrays import Array, Integers
+from l2m_eval.statistics.clusters import MeanWithError
 from l2m_eval.statistics.estimate import Estimate, as_float, finite_or_none
 from l2m_eval.statistics.power_law import PowerLaw
 from l2m_eval.statistics.shapes import SHAPES, Shape, ShapeFit, compare_shapes, fit_shapes
@@ -50,6 +51,10 @@ class Resampled:
     clusters: Sequence[Any]
     shared_error: float
     seed: int
+
+    def with_error(self) -> MeanWithError:
+        """For fits to resamples, which weigh points by their errors."""
+        return MeanWithError(self.terms, self.clusters, self.shared_error)
 
 
 @dataclass(frozen=True, eq=False)

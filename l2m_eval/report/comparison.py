@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -22,13 +21,10 @@ from l2m_eval.results.comparable import same_documents
 from l2m_eval.results.difference import PAIRED, Statistic, records_statistic
 from l2m_eval.results.run import Results
 from l2m_eval.statistics.arrays import Array
+from l2m_eval.statistics.clusters import MeanWithError
 from l2m_eval.statistics.estimate import Estimate
 from l2m_eval.statistics.interpolation import error_at, value_at
-from l2m_eval.statistics.paired import RESAMPLES, PairedResamples, paired_resamples
-
-Terms = tuple[
-    Array, list[Any]
-]  # each document's term of a curve, (documents, n), and the documents' clusters
+from l2m_eval.statistics.paired import RESAMPLES, paired_resamples
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,18 +117,26 @@ def paired_difference(
     lengths = lengths[(lengths >= max(x[0], their_x[0])) & (lengths <= min(x[-1], their_x[-1]))]
     if not len(lengths):
         raise L2MError(f"lengths: {first.label} and {second.label} have no length in common")
-    pair = paired_resamples(ours, theirs, np.random.default_rng([seed, PAIRED]), resamples)
+    pair = paired_resamples(
+        (ours.columns, ours.clusters),
+        (theirs.columns, theirs.clusters),
+        np.random.default_rng([seed, PAIRED]),
+        resamples,
+    )
     if pair is None:
         raise L2MError("documents: all of one source; a difference needs two groups of documents or more")
-    replicates = value_at(lengths, x, pair.first) - value_at(lengths, their_x, pair.second)
+    (our_curves, our_errors), (their_curves, their_errors) = ours.split(pair.first), theirs.split(pair.second)
+    replicates = value_at(lengths, x, our_curves) - value_at(lengths, their_x, their_curves)
     difference = value_at(lengths, x, first.curve.mi) - value_at(lengths, their_x, second.curve.mi)
     found = [
         Estimate.resampled(float(value), column, pair.clusters)
         for value, column in zip(difference, replicates.T, strict=True)
     ]
-    beta = Estimate(math.nan)
-    if unit == "tokens":
-        beta = _exponent_difference(first, second, pair)
+    beta = Estimate(first.curve.beta.value - second.curve.beta.value if unit == "tokens" else math.nan)
+    if math.isfinite(beta.value):
+        _, our_betas = first.curve.fit.again(first.curve.lengths, our_curves, our_errors)
+        _, their_betas = second.curve.fit.again(second.curve.lengths, their_curves, their_errors)
+        beta = Estimate.resampled(beta.value, our_betas - their_betas, pair.clusters)
     return PairedDifference(
         first.label,
         second.label,
@@ -154,19 +158,18 @@ def paired_difference(
 
 def _terms_to_pair(
     first: Shown[BipartiteCurve], second: Shown[BipartiteCurve], unit: str
-) -> tuple[Terms, Terms]:
+) -> tuple[MeanWithError, MeanWithError]:
     """Terms of both curves, of the same documents in the same order, or an error that says why there are none."""
     if first.results is None or second.results is None:
         raise L2MError("documents: curves without results cannot be paired; load them with load_results")
-    ours = first.results.bipartite_terms(first.curve.name)
-    theirs = second.results.bipartite_terms(second.curve.name)
-    for s, terms in ((first, ours), (second, theirs)):
-        if terms is None:
+    found = []
+    for s in (first, second):
+        resampled = s.results.resampled_curve(s.curve.name) if s.results else None
+        if resampled is None or resampled.drawn is None:
             raise L2MError(
                 f"documents: {s.label} has no samples log beside its results; run lm_eval with --log_samples"
             )
-    assert ours is not None
-    assert theirs is not None
+        found.append(resampled.drawn.with_error())
     if not same_documents(first.results, second.results):
         raise L2MError(
             f"documents: {first.label} and {second.label} were measured on different documents; pairing needs the "
@@ -177,20 +180,7 @@ def _terms_to_pair(
             f"unit: {first.label} and {second.label} have different tokenizers, whose lengths in tokens cannot "
             "be compared; give unit bytes"
         )
-    return ours, theirs
-
-
-def _exponent_difference(
-    first: Shown[BipartiteCurve], second: Shown[BipartiteCurve], pair: PairedResamples
-) -> Estimate:
-    value = first.curve.beta.value - second.curve.beta.value
-    if not math.isfinite(value):
-        return Estimate(value)
-    ours, theirs = (
-        s.curve.fit.again(s.curve.lengths, curves, s.curve.standard_error)[1]
-        for s, curves in ((first, pair.first), (second, pair.second))
-    )
-    return Estimate.resampled(value, ours - theirs, pair.clusters)
+    return found[0], found[1]
 
 
 def position_difference(

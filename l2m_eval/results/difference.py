@@ -242,10 +242,11 @@ def statistic_of(quantity: Quantity, at_bytes: float | None = None) -> Statistic
     one, (kind, _, point) = quantity.results, quantity.name.partition("@")
     curve = next((c for c in one.bipartite if kind in {f"{c.name}_{n}" for n in _OF_CURVES}), None)
     if curve is not None:
-        drawn = one.bipartite_terms(curve.name)
+        resampled = one.resampled_curve(curve.name)
+        drawn = None if resampled is None else resampled.drawn
         if drawn is None:
             return None
-        terms, clusters = drawn
+        terms, clusters = drawn.terms, drawn.clusters
         if kind.endswith("_mi") and at_bytes is not None:
             assert curve.bytes is not None
             at, x = np.array([at_bytes]), curve.bytes
@@ -253,13 +254,13 @@ def statistic_of(quantity: Quantity, at_bytes: float | None = None) -> Statistic
         if kind.endswith("_mi"):
             index = curve.lengths.tolist().index(int(point))
             return Statistic(terms, clusters, lambda means: means[..., index])
-        which = 1 if kind.endswith("_beta") else 0
+        which, measured = 1 if kind.endswith("_beta") else 0, drawn.with_error()
 
         def of_fit(means: Array) -> Array:
-            found = curve.fit.again(curve.lengths, means, curve.standard_error)[which]
+            found = curve.fit.again(curve.lengths, *measured.split(means))[which]
             return np.asarray(found if means.ndim > 1 else found[0])
 
-        return Statistic(terms, clusters, of_fit)
+        return Statistic(measured.columns, clusters, of_fit)
     return _of_contexts(one, kind, point) if one.context_use is not None else records_statistic(one, kind)
 
 

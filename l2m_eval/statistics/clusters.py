@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -10,6 +13,8 @@ from l2m_eval.statistics.arrays import Array
 # How often a draw without any cluster of some point is drawn again: of n clusters with the point all are missed by
 # a share of e^(−n), 0.37 for the fewest.
 _DRAWN_AGAIN = 1000
+# Of a variance, the part below which it is what rounding left of equal clusters: far above 2^-52 times their number.
+_ROUNDING = 1e-12
 
 
 def cluster_sums(terms: ArrayLike, clusters: ArrayLike) -> tuple[Array, Array]:
@@ -98,3 +103,50 @@ def ratio_of_sums(numerator: Array, denominator: Array) -> tuple[Array, Array]:
     total = np.where(total == 0, np.nan, total)
     value = numerator.sum(axis=0) / total
     return value, (numerator - value * denominator) / total
+
+
+class MeanWithError:
+    """Means of terms as a resample has them: with standard errors of its own, which are the weights of fits.
+
+    A fit whose weights are the sample's in every resample does not show what the scatter of the weights adds to its
+    error. Squares of clusters' sums are written beside the terms, one part for each document, so that the error, too,
+    follows from means over documents, and whatever resamples those need not know about it.
+
+    Attributes:
+        columns: What is to be resampled, (documents, 5 · points).
+        clusters: Label of each document.
+        error: Standard errors of the means of all documents, (points,): those of `linearised_error`, with the shared
+            one. NaN with fewer than two clusters.
+    """
+
+    def __init__(self, terms: ArrayLike, clusters: Sequence[Any], shared_error: float = 0.0) -> None:
+        """From terms, (documents, points), NaN where there is none; `shared_error` as of `resampled_curves`."""
+        values = np.asarray(terms, float)
+        self.clusters = clusters
+        self._shared = shared_error
+        self._mean = present_mean(values)
+        _, index = np.unique(np.asarray(clusters), return_inverse=True)
+        sums, sizes = present_sums(values - self._mean, index)
+        each = np.bincount(index).astype(float)[:, None]
+        squares = [(part / each)[index] for part in (sums**2, sums * sizes, sizes**2)]
+        self.columns = np.concatenate([values, ~np.isnan(values), *squares], axis=1)
+        count = (sizes > 0).sum(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self._factor = np.where(count > 1, count / (count - 1), np.nan) / len(values)
+        self.error = np.full(values.shape[1], np.nan)
+        self.error = self.split(present_mean(self.columns))[1]
+
+    def split(self, means: Array) -> tuple[Array, Array]:
+        """Means of the terms and their standard errors, both (..., points), from means of `columns`.
+
+        A resample whose error is zero somewhere, since it drew one cluster again and again, has those of all
+        documents.
+        """
+        mean, present, squares, mixed, sizes = np.split(means, 5, axis=-1)
+        off = mean - self._mean
+        variance = squares - 2 * off * mixed + off**2 * sizes
+        variance[variance < _ROUNDING * (squares + off**2 * sizes)] = 0.0
+        with np.errstate(divide="ignore", invalid="ignore"):  # a point that no document has
+            own = np.sqrt(self._factor * variance) / present
+        known = ((own > 0) | np.isnan(self.error)).all(axis=-1, keepdims=True)
+        return mean, np.where(known, np.hypot(own, self._shared), self.error)

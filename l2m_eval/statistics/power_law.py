@@ -7,13 +7,15 @@ from resampling documents (clusters of them) and refitting, never from treating 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from l2m_eval.statistics.arrays import Array
-from l2m_eval.statistics.clusters import present_mean, present_sums, resampled_curves
+from l2m_eval.statistics.clusters import MeanWithError, present_mean, present_sums, resampled_curves
 from l2m_eval.statistics.estimate import Estimate
 from l2m_eval.statistics.intervals import resampled_error, resampled_interval
 from l2m_eval.statistics.separable import scaled
@@ -58,7 +60,7 @@ class PowerLaw:
         """Amplitude and exponent of the same fit, in the same range, to other curves: see `fit_power_law`."""
         x, y = np.asarray(lengths, float), np.asarray(values, float)
         inside = _inside(x, self.within)
-        spread = None if errors is None else np.asarray(errors, float)[inside]
+        spread = None if errors is None else np.asarray(errors, float)[..., inside]
         return fit_power_law(x[inside], y[..., inside], spread, self.method or "auto")[:2]
 
 
@@ -70,14 +72,15 @@ def fit_power_law(
     Args:
         lengths: Shape (points,), positive.
         values: Shape (points,) or (curves, points), nats.
-        errors: Standard errors of the points, shape (points,): the weights of ``wls``. Equal weights when None.
+        errors: Standard errors of the points, shape (points,), or (curves, points) where curves have their own: the
+            weights of ``wls``. Equal weights when None, and for a curve with one that is not positive.
         method: ``"loglog"``, ordinary least squares of log I on log L, as published; it has no place for a point
             that is not positive, so a curve with one gives NaN. ``"wls"``, least squares of I itself weighted by
             1/error². ``"auto"``, each curve by loglog if all its points are positive, else by wls.
             ``"weighted"``, as wls with errors smoothed over the lengths (`smoothed_errors`): that of few documents
             are themselves uncertain, and a point that happens to have a small one would decide the fit. Of the
             methods it has the smallest spread and bias on known processes (docs/validation_fits.md). Without
-            errors it is ``"auto"``.
+            errors, or with one that is not positive, it is ``"auto"``.
 
     Returns:
         Amplitude and exponent of each curve, and the method of the first curve.
@@ -92,6 +95,7 @@ def fit_power_law(
         if smooth is not None:
             return *fit_power_law(x, y, smooth, "wls")[:2], "weighted"
         method = "auto"
+    weights = np.ones(len(x)) if errors is None else _weights(np.asarray(errors, float))
     used = "loglog" if method == "loglog" or (method == "auto" and positive[0]) else "wls"
     if len(x) < 2:
         return amplitude, exponent, used
@@ -103,20 +107,24 @@ def fit_power_law(
         exponent[by_log] = log_y @ centred / (centred @ centred)
         amplitude[by_log] = np.exp(log_y.mean(axis=1) - exponent[by_log] * log_x.mean())
     if method != "loglog" and not by_log.all():
-        weights = np.ones(len(x)) if errors is None else _weights(np.asarray(errors, float))
-        amplitude[~by_log], exponent[~by_log] = _weighted_fit(x, y[~by_log], weights)
+        own = weights if weights.ndim == 1 else weights[~by_log]
+        amplitude[~by_log], exponent[~by_log] = _weighted_fit(x, y[~by_log], own)
     return amplitude, exponent, used
 
 
 def smoothed_errors(lengths: ArrayLike, errors: ArrayLike) -> Array | None:
-    """Errors whose logarithm is a parabola in log L (a line for three lengths); None where one is not positive."""
+    """Errors whose logarithm is a parabola in log L (a line for three lengths); None where one is not positive.
+
+    Errors of one curve, (points,), or of many, (curves, points).
+    """
     x, spread = np.asarray(lengths, float), np.asarray(errors, float)
     if not (np.isfinite(spread) & (spread > 0)).all():
         return None
     if len(x) < 3:
         return spread
     logs = np.log(x)
-    smooth: Array = np.exp(np.polyval(np.polyfit(logs, np.log(spread), min(2, len(x) - 2)), logs))
+    columns = np.vander(logs - logs.mean(), min(2, len(x) - 2) + 1)
+    smooth: Array = np.exp(np.log(spread) @ (columns @ np.linalg.pinv(columns)).T)
     return smooth
 
 
@@ -126,10 +134,8 @@ def _inside(lengths: Array, within: tuple[float, float]) -> NDArray[np.bool_]:
 
 
 def _weights(errors: Array) -> Array:
-    usable = np.isfinite(errors) & (errors > 0)
-    if not usable.all():
-        return np.ones(len(errors))
-    return 1 / errors**2
+    usable = (np.isfinite(errors) & (errors > 0)).all(axis=-1, keepdims=True)
+    return 1 / np.where(usable, errors, 1.0) ** 2
 
 
 def _weighted_fit(x: Array, y: Array, weights: Array) -> tuple[Array, Array]:
@@ -150,8 +156,7 @@ def _weighted_fit(x: Array, y: Array, weights: Array) -> tuple[Array, Array]:
 def power_law_with_interval(
     lengths: ArrayLike,
     terms: ArrayLike,
-    clusters: ArrayLike,
-    errors: ArrayLike,
+    clusters: Sequence[Any],
     *,
     rng: np.random.Generator,
     resamples: int = 1000,
@@ -161,16 +166,16 @@ def power_law_with_interval(
 ) -> PowerLaw:
     """Fit a power law to the mean of per-document terms; intervals by resampling clusters of documents.
 
-    Every resample draws as many clusters as there are, with replacement, forms the curve anew and refits it the
-    same way. Errors are the central spread of the replicates (for the amplitude of its logarithm, which is what is
-    nearly normal), intervals their quantiles, both widened for few clusters: `l2m_eval.statistics.intervals`. A few
-    resamples with a point near zero have wild logarithms, which would pass for an error of all others.
+    Every resample draws as many clusters as there are, with replacement, forms the curve anew, with errors of its
+    own, and refits it the same way: where a curve is no power law β depends on the weights, and their scatter is part
+    of its error. Errors are the central spread of the replicates (for the amplitude of its logarithm, which is what
+    is nearly normal), intervals their quantiles, both widened for few clusters: `l2m_eval.statistics.intervals`. A
+    few resamples with a point near zero have wild logarithms, which would pass for an error of all others.
 
     Args:
         lengths: Total lengths, shape (points,).
         terms: Per-document terms, shape (documents, points), nats; NaN where a document was not measured.
         clusters: Cluster label of each document.
-        errors: Standard errors of the points, the weights of the ``wls`` fit.
         rng: Source of the resamples.
         resamples: Number of resamples.
         method: See `fit_power_law`.
@@ -182,12 +187,12 @@ def power_law_with_interval(
     inside = _inside(np.asarray(lengths, float), limits)
     x = np.asarray(lengths, float)[inside]
     values = np.asarray(terms, float)[:, inside]
-    spread = np.asarray(errors, float)[inside]
-    curve = present_mean(values)
     if within != (None, None) and len(x) < _FEWEST:
-        x, values, spread, curve = x[:0], values[:, :0], spread[:0], curve[:0]
+        x, values = x[:0], values[:, :0]
+    measured = MeanWithError(values, clusters, shared_error)
+    curve, spread = present_mean(values), measured.error
     amplitude, exponent, used = fit_power_law(x, curve, spread, method)
-    sums, sizes = present_sums(values, clusters)
+    sums, sizes = present_sums(measured.columns, clusters)
     count = len(sizes)
     replicates = np.full((resamples, 2), np.nan)
     found = Estimate(float(amplitude[0])), Estimate(float(exponent[0]))
@@ -197,10 +202,12 @@ def power_law_with_interval(
         at_end = float(fit_power_law(x[half:], curve[half:], spread[half:], method)[1][0])
     upper, bend = Estimate(at_end), Estimate(at_end - found[1].value)
     if count >= 2 and np.isfinite(exponent[0]):
-        curves = resampled_curves(sums, sizes, rng, resamples, shared_error)
-        replicates[:, 0], replicates[:, 1], _ = fit_power_law(x, curves, spread, method)
+        curves, spreads = measured.split(resampled_curves(sums, sizes, rng, resamples))
+        if shared_error:
+            curves = curves + rng.normal(scale=shared_error, size=(resamples, 1))
+        replicates[:, 0], replicates[:, 1], _ = fit_power_law(x, curves, spreads, method)
         if math.isfinite(at_end):
-            ends = fit_power_law(x[half:], curves[:, half:], spread[half:], method)[1]
+            ends = fit_power_law(x[half:], curves[:, half:], spreads[:, half:], method)[1]
             upper = Estimate.resampled(at_end, ends, count)
             bend = Estimate.resampled(bend.value, ends - replicates[:, 1], count)
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -26,7 +26,8 @@ def scaled(
 
     Args:
         basis: From parameters (C, G, 1) to the law at amplitude 1, (C, G, K).
-        values, weights: Shapes (C, K) and (K,).
+        values: Shape (C, K).
+        weights: Shape (K,), or (C, K) where curves have weights of their own.
         grid: Evenly spaced parameters, (G,).
         refined: Points of each finer grid, an odd number.
         positive: Amplitudes below zero explain nothing.
@@ -39,7 +40,7 @@ def scaled(
     for _ in range(5):
         law = basis(candidates[:, :, None])  # (C, G, K)
         along = (law * (values * weights)[:, None, :]).sum(axis=2)
-        squares = (law**2 * weights).sum(axis=2)
+        squares = (law**2 * weights[..., None, :]).sum(axis=2)
         explained = np.where((along > 0) | (not positive), along**2 / squares, 0.0)
         best = explained.argmax(axis=1)
         parameter = candidates[rows, best]

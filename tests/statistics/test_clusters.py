@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from l2m_eval.estimators.bipartite import clustered_mean
 from l2m_eval.statistics.clusters import (
+    MeanWithError,
     cluster_sums,
     linearised_error,
     present_mean,
@@ -84,6 +86,60 @@ def test_every_resampled_curve_is_whole_where_few_clusters_have_its_end(long):
         # drawn being itself drawn to some more.
         own = linearised_error(*_residuals(terms[:12], clusters[:12]))[1]
         assert 0.8 * own < curves[:, 1].std() < 1.25 * own
+
+
+def drawn_again(terms, clusters, numbers):
+    """Documents of the clusters with these numbers, each draw a cluster of its own."""
+    labels = np.unique(clusters)
+    rows = [np.flatnonzero(clusters == labels[number]) for number in numbers]
+    return terms[np.concatenate(rows)], np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+
+
+@pytest.mark.parametrize("lacking", [False, True])
+def test_the_error_of_a_resample_is_that_of_its_documents(lacking):
+    """Clusters of one, two and three documents, some without the longest length.
+
+    Two factors are left out, since they need more than means over documents: the number of documents drawn, which is
+    the same for all lengths, and, where some lack a length, G / (G − 1) of the clusters with it.
+    """
+    rng = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(30), np.tile([1, 2, 3], 10))
+    terms = rng.normal(size=(60, 3)) * [1.0, 3.0, 9.0] + rng.normal(size=(30, 1))[clusters] + 2
+    if lacking:
+        terms[clusters % 5 == 0, 2] = np.nan
+    measured = MeanWithError(terms, clusters)
+    whole = clustered_mean(terms, clusters)
+    np.testing.assert_allclose(measured.error, whole.standard_error, rtol=1e-12)  # float64, sixty terms
+    mean, error = measured.split(present_mean(measured.columns))
+    np.testing.assert_allclose(mean, whole.value, rtol=1e-12)
+    np.testing.assert_allclose(error, whole.standard_error, rtol=1e-12)
+    for _ in range(20):
+        numbers = rng.integers(30, size=30)
+        again = clustered_mean(*drawn_again(terms, clusters, numbers))
+        drawn, _ = drawn_again(measured.columns, clusters, numbers)
+        mean, error = measured.split(present_mean(drawn))
+        np.testing.assert_allclose(mean, again.value, rtol=1e-9)
+        held = whole.clusters_each, again.clusters_each
+        left_out = np.sqrt(len(drawn) / 60 * held[0] / (held[0] - 1) * (held[1] - 1) / held[1])
+        np.testing.assert_allclose(error, again.standard_error * left_out, rtol=1e-9)
+
+
+def test_equal_clusters_have_the_error_of_all_instead_of_none():
+    """Two clusters: half of the resamples draw one of them twice, where rounding leaves a variance of 10⁻¹⁶."""
+    terms = np.random.default_rng(0).normal(size=(2, 4)) + 1e3
+    measured = MeanWithError(terms, range(2))
+    for row in range(2):
+        assert measured.split(measured.columns[row])[1].tolist() == measured.error.tolist()
+    np.testing.assert_allclose(measured.error, abs(terms[0] - terms[1]) / 2, rtol=1e-9)
+    assert np.isnan(MeanWithError(terms, [7, 7]).error).all()  # one cluster
+
+
+def test_an_error_of_all_points_is_added_to_that_of_each_resample():
+    terms = np.random.default_rng(1).normal(size=(20, 3))
+    alone, shared = MeanWithError(terms, range(20)), MeanWithError(terms, range(20), 0.7)
+    means = present_mean(alone.columns[:15])
+    np.testing.assert_allclose(shared.error, np.hypot(alone.error, 0.7), rtol=1e-12)
+    np.testing.assert_allclose(shared.split(means)[1], np.hypot(alone.split(means)[1], 0.7), rtol=1e-12)
 
 
 def _residuals(terms, clusters):

@@ -156,7 +156,7 @@ def laws(clusters, **arguments):
     rng = np.random.default_rng(3)
     terms = LENGTHS**0.5 * (2 + 0.3 * rng.normal(size=(clusters, 1))) + 0.2 * rng.normal(size=(clusters, 5))
     return power_law_with_interval(
-        LENGTHS, terms, np.arange(clusters), np.ones(5), rng=np.random.default_rng(4), **arguments
+        LENGTHS, terms, np.arange(clusters), rng=np.random.default_rng(4), **arguments
     )
 
 
@@ -196,7 +196,6 @@ def test_documents_that_agree_leave_no_error():
         LENGTHS,
         np.tile(curve, (30, 1)),
         np.arange(30),
-        np.ones(5),
         rng=np.random.default_rng(5),
         resamples=100,
     )
@@ -210,14 +209,14 @@ def test_documents_that_agree_leave_no_error():
 def test_too_few_points_for_an_upper_half_leave_nothing_known_of_it():
     rng = np.random.default_rng(3)
     terms = LENGTHS[:4] ** 0.5 * (2 + 0.3 * rng.normal(size=(30, 1)))
-    fit = power_law_with_interval(LENGTHS[:4], terms, np.arange(30), np.ones(4), rng=rng, resamples=50)
+    fit = power_law_with_interval(LENGTHS[:4], terms, np.arange(30), rng=rng, resamples=50)
     for unknown in (fit.upper, fit.bend):
         assert np.isnan([unknown.value, unknown.standard_error, *unknown.interval]).all()
 
 
 def test_a_length_is_named_where_nothing_positive_was_measured_and_only_there():
     terms = np.tile([-0.5, 0.0, 1e-3, 0.5, 2.0], (4, 1))
-    fit = power_law_with_interval(LENGTHS, terms, np.arange(4), np.ones(5), rng=np.random.default_rng(0))
+    fit = power_law_with_interval(LENGTHS, terms, np.arange(4), rng=np.random.default_rng(0))
     assert fit.not_positive == (8, 16)
 
 
@@ -225,7 +224,7 @@ def test_an_error_of_all_points_reaches_the_exponent():
     """Documents that agree to the last digit, and a number that all points contain: its error alone is left."""
     curve = 2 * LENGTHS**0.5
     fit = power_law_with_interval(
-        LENGTHS, np.tile(curve, (40, 1)), np.arange(40), np.ones(5), rng=np.random.default_rng(5),
+        LENGTHS, np.tile(curve, (40, 1)), np.arange(40), rng=np.random.default_rng(5),
         resamples=4000, shared_error=0.05,
     )  # fmt: skip
     x = np.log(LENGTHS) - np.log(LENGTHS).mean()
