@@ -19,14 +19,9 @@ from l2m_eval.scoring.scorer import Advance, InGroups, Scored, cache_key, sums_b
 from l2m_eval.scoring.server import ask_server
 from l2m_eval.scoring.windows import Window
 
-# Differences between answers of one server to the same tokens, in half precision and other batches, nats.
-ROUNDING = 0.3
-
 
 class CompletionsScorer(InGroups):
     """Scores windows with the harness' ``local-completions`` and ``openai-completions`` backends."""
-
-    rounding = ROUNDING
 
     def __init__(self, lm: Any):
         self._lm = lm

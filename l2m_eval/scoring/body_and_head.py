@@ -11,6 +11,8 @@ import torch
 
 from l2m_eval.errors import L2MError
 
+_USUAL_WIDTH = 4096
+
 
 def state_argument(body: Any) -> str:
     """What transformers calls the cache: `past_key_values` until 5.23."""
@@ -37,11 +39,21 @@ def _body_name(model: Any) -> str:
 
 def head_size(model: Any) -> int | None:
     """Tokens that the head predicts; None where it does not say."""
+    weight = _head_weight(model)
+    return int(weight.shape[0]) if weight is not None else None
+
+
+def head_width(model: Any) -> int:
+    """Numbers of a hidden state that the head takes; a usual one where it does not say."""
+    weight = _head_weight(model)
+    return int(weight.shape[-1]) if weight is not None else _USUAL_WIDTH
+
+
+def _head_weight(model: Any) -> Any:
     try:
-        weight = getattr(model.get_output_embeddings(), "weight", None)
+        return getattr(model.get_output_embeddings(), "weight", None)
     except (AttributeError, NotImplementedError):  # remote code
         return None
-    return int(weight.shape[0]) if weight is not None else None
 
 
 def check_shape(model: Any, what: str, answer: torch.Tensor, wanted: torch.Size) -> None:

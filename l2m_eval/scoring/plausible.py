@@ -36,7 +36,7 @@ LOWEST = -1000.0
 _REPEATED_BELOW = -50.0
 # Tokens of a text that are asked for, of which the last third is changed; alternatives; texts.
 TOKENS, KEPT, ALTERNATIVES, TEXTS = 24, 17, 4, 2
-# Differences of a log-probability that arithmetic in another order makes where a scorer does not say, nats.
+# Changes of a log-probability that are never taken for one by what comes later, nats.
 ROUNDING = 0.02
 
 
@@ -115,7 +115,9 @@ def check_first_answers(
             moved[-1] = max(moved[-1], abs(float(answers[0].sum() - whole.sum())))
         plain.append(float(answers[0].sum()))
         shuffled.append(float(answers[2 * count].sum()))
-    tolerance = max(ROUNDING, scorer.rounding)
+    tolerance = max(
+        ROUNDING, 2 * scorer.rounding
+    )  # a range of eight answers, where two differ by one of them
     if min(moved) > tolerance:
         raise L2MError(
             f"model: {type(lm).__name__} changes the log-probabilities of a text's first tokens when its last tokens "

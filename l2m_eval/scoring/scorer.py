@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Sums = Array  # of log-probabilities, between the cuts of one window
 Advance = Callable[[int], Any]
 
+# By how much the log-probability of a token may differ between two batches where the model's numbers are not known,
+# nats: four roundings in bfloat16, 2^-8 each, of a logit of 32 (`HuggingFaceScorer.rounding`).
+ROUNDING_OF_UNKNOWN = 0.5
 # Windows between two writes of a run that can be continued, for scorers without batches of their own.
 KEPT_AT_ONCE = 64
 
@@ -93,7 +96,7 @@ class InGroups:
     """A scorer that has no batches of its own: with a file of finished windows, it keeps a few dozen at a time."""
 
     most_pieces: int | None = None
-    rounding: float = 1e-3
+    rounding: float = ROUNDING_OF_UNKNOWN
     changes_states: bool = False
 
     @property

@@ -176,9 +176,8 @@ class ThroughStates:
             hidden = self._scorer.run_body(ids, dropped)[0].last_hidden_state.float()
         except Exception as error:  # whatever a model does that takes no such mask
             raise self._error(error) from error
-        # Hidden states are as large as their norm, of which the rounding of log-probabilities is a share.
         difference = float((hidden - masked).abs().max() / masked.abs().max())
-        if not difference <= self._scorer.rounding:
+        if not difference <= self._scorer.relative_rounding:
             raise self._refused(
                 f"entries cannot be dropped from it: hidden states differ by {100 * difference:.2g} % from those "
                 "under a mask"

@@ -18,14 +18,10 @@ from l2m_eval.scoring.windows import Window
 
 # Tokens handed over at once: enough for the engine to keep its batches full. Each comes back as a dict.
 TOKENS_AT_ONCE = 2**18
-# Differences of a log-probability in half precision between batches, nats.
-ROUNDING = 0.3
 
 
 class VLLMScorer(InGroups):
     """Scores windows with the harness' ``vllm`` backend."""
-
-    rounding = ROUNDING
 
     def __init__(self, lm: Any):
         self._lm = lm

@@ -158,10 +158,12 @@ def bert(is_decoder):
     return model
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("scorer", [choose_scorer, PortableScorer])
-def test_a_model_that_is_not_causal_is_refused(tokenizer, scorer):
+def test_a_model_that_is_not_causal_is_refused(tokenizer, scorer, dtype):
     for is_decoder in (True, False):
-        lm = HFLM(pretrained=bert(is_decoder), tokenizer=tokenizer, device="cpu", batch_size=4)
+        model = bert(is_decoder).to(dtype)
+        lm = HFLM(pretrained=model, tokenizer=tokenizer, device="cpu", batch_size=4)
         lm._l2m_scorer = scorer(lm)
         requests = [Request(windows())]
         if is_decoder:
@@ -172,6 +174,41 @@ def test_a_model_that_is_not_causal_is_refused(tokenizer, scorer):
                 match=r"HFLM changes the log-probabilities of a text's first tokens .* the model is not causal",
             ):
                 score_requests(lm, requests, progress=False)
+
+
+def rounding_otherwise_in_each_call(model, unit):
+    """What kernels do that choose the order of arithmetic by the shape of a batch: every number is off by a unit."""
+    generator = torch.Generator().manual_seed(0)
+
+    def rounded(_module, _inputs, output):
+        return (output.float() * (1 + unit * (2 * torch.rand(output.shape, generator=generator) - 1))).to(
+            output.dtype
+        )
+
+    model.lm_head.register_forward_hook(rounded)
+    for layer in model.model.layers:
+        layer.mlp.register_forward_hook(rounded)
+
+
+@pytest.mark.parametrize(("dtype", "unit"), [("bfloat16", 2**-8), ("float16", 2**-11), ("float32", 2**-24)])
+def test_rounding_is_no_sign_of_a_model_that_is_not_causal(tiny_llama, dtype, unit):
+    """Logits as large as those of released models, on a processor that rounds otherwise for other shapes."""
+    lm = HFLM(pretrained=str(tiny_llama), device="cpu", batch_size=4, dtype=dtype)
+    plain = HuggingFaceScorer(lm)._largest_logit()
+    with torch.no_grad():
+        lm.model.lm_head.weight.mul_(40 / plain)
+    rounding_otherwise_in_each_call(lm.model, unit)
+    scorer = HuggingFaceScorer(lm)
+    assert scorer._largest_logit() == pytest.approx(40, rel=0.02)  # of bfloat16
+    assert scorer.separable
+    assert scorer._can_share_prefixes()
+    generator = np.random.default_rng(1)
+    for _ in range(20):
+        made = [
+            Window(np.zeros(1, int), tokens, (40,), "a text")
+            for tokens in generator.integers(2, 320, (2, 40))
+        ]
+        check_first_answers(lm, scorer, made, lambda _: None)
 
 
 def test_a_model_is_asked_once(tiny_llama, monkeypatch):
