@@ -11,6 +11,7 @@ of the text read in one pass, and behind a state with entries dropped what it pr
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -130,18 +131,24 @@ class ThroughStates:
             raise self._refused("its head cannot be run apart from its body")
         try:
             difference = self._whole_state_differs_by()
-            if not difference <= _BEHIND * self._scorer.rounding:
+            if not difference <= self._allowed:
                 self._scorer.token_by_token = True
                 difference = self._whole_state_differs_by()
         except Exception as error:  # whatever a model without such a state does
             raise self._error(error) from error
-        if not difference <= _BEHIND * self._scorer.rounding:
+        if not difference <= self._allowed:
             raise self._refused(f"read behind it, log-probabilities differ by {difference:.2g}")
         if self._scorer.token_by_token:
             logger.warning(
                 "l2m-eval: %s goes on from its state by one token at a time, which takes longer",
                 self._scorer.model_name,
             )
+
+    @property
+    def _allowed(self) -> float:
+        """What rounding may change the sum of the tokens behind a state by: that of each has its own sign."""
+        scorer = self._scorer
+        return max(_BEHIND * scorer.relative_rounding, math.sqrt(_BEHIND) * scorer.rounding)
 
     def _whole_state_differs_by(self) -> float:
         """Nats between a text read at once and behind a copy of the state of its beginning, the larger of twice."""
