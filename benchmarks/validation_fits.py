@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from validation_scenarios import SCENARIOS, SEED, Scenario, draw, exact_curve, source_of
 
-from l2m_eval.statistics.clusters import MeanWithError, cluster_sums, linearised_error, resampled_curves
+from l2m_eval.statistics.clusters import MeanWithError, cluster_sums, linearised_error
 from l2m_eval.statistics.intervals import resampled_interval
 from l2m_eval.statistics.power_law import fit_power_law
 
@@ -97,10 +97,10 @@ def rows_of(scenario: Scenario, replicates: int) -> list[list[str]]:
             at = slice(replicate * documents, (replicate + 1) * documents)
             chosen, labels = terms[at], source[at]
             residuals, measured = residuals_of(chosen, labels), MeanWithError(chosen, labels)
-            drawn = resampled_curves(*cluster_sums(measured.columns, labels), rng, RESAMPLES)
+            drawn = measured.resampled(rng, RESAMPLES)
             for name, fit in METHODS.items():
                 value = float(fit(x, chosen.mean(axis=0)[None], measured.error, residuals)[0])
-                betas = fit(x, *measured.split(drawn), residuals)
+                betas = fit(x, *drawn, residuals)
                 interval = resampled_interval(betas, value, len(residuals))
                 found[name].append((value - truths[name], *(end - truths[name] for end in interval)))
         for name, values in found.items():

@@ -163,13 +163,13 @@ def _terms_to_pair(
     if first.results is None or second.results is None:
         raise L2MError("documents: curves without results cannot be paired; load them with load_results")
     found = []
-    for s in (first, second):
-        resampled = s.results.resampled_curve(s.curve.name) if s.results else None
-        if resampled is None or resampled.drawn is None:
+    for s, results in ((first, first.results), (second, second.results)):
+        drawn = results.resamples_of(s.curve.name)
+        if drawn is None:
             raise L2MError(
                 f"documents: {s.label} has no samples log beside its results; run lm_eval with --log_samples"
             )
-        found.append(resampled.drawn.with_error())
+        found.append(drawn.with_error())
     if not same_documents(first.results, second.results):
         raise L2MError(
             f"documents: {first.label} and {second.label} were measured on different documents; pairing needs the "

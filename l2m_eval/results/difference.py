@@ -242,8 +242,7 @@ def statistic_of(quantity: Quantity, at_bytes: float | None = None) -> Statistic
     one, (kind, _, point) = quantity.results, quantity.name.partition("@")
     curve = next((c for c in one.bipartite if kind in {f"{c.name}_{n}" for n in _OF_CURVES}), None)
     if curve is not None:
-        resampled = one.resampled_curve(curve.name)
-        drawn = None if resampled is None else resampled.drawn
+        drawn = one.resamples_of(curve.name)
         if drawn is None:
             return None
         terms, clusters = drawn.terms, drawn.clusters

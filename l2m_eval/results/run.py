@@ -20,7 +20,7 @@ from l2m_eval.errors import L2MError
 from l2m_eval.fields import readers
 from l2m_eval.measurements.bipartite import bipartite_curves
 from l2m_eval.measurements.context_use import ContextUse
-from l2m_eval.measurements.curves import BipartiteCurve, FittedPositionCurve, FittedTwoPointCurve
+from l2m_eval.measurements.curves import BipartiteCurve, FittedPositionCurve, FittedTwoPointCurve, Resampled
 from l2m_eval.measurements.kl import KLCurve
 from l2m_eval.measurements.smaller_state import StateCurve
 from l2m_eval.settings import TASK_KINDS, BipartiteSettings, TaskKind, read_settings
@@ -253,10 +253,13 @@ class Results:
 
     def bipartite_terms(self, name: str) -> tuple[Array, list[Any]] | None:
         """Each document's term of a curve, (documents, n), and the documents' clusters; None without records."""
+        drawn = self.resamples_of(name)
+        return None if drawn is None else (drawn.terms, list(drawn.clusters))
+
+    def resamples_of(self, name: str) -> Resampled | None:
+        """What the resamples of a curve are drawn from; None without the documents' records."""
         curve = self.resampled_curve(name)
-        return (
-            None if curve is None or curve.drawn is None else (curve.drawn.terms, list(curve.drawn.clusters))
-        )
+        return None if curve is None else curve.drawn
 
 
 @contextmanager

@@ -318,21 +318,24 @@ class HuggingFaceScorer:
         logits, and the layers their sums, so that the last hidden state is off by the root of their number, every
         component for itself: a logit as large as z by one or two u·z together, and two evaluations of the worst of
         some dozens of tokens by no more than four. Released models have z = 30 to 60, which makes 0.5 to 0.9 nats in
-        bfloat16 (differences of up to 0.27 of 0.57 and 0.23 of 0.9 were seen). In float32 the products of a sum are
+        bfloat16. In float32 the products of a sum are
         added in the same precision, too: √H times as much for H components.
         """
-        dtype = self._lm.mixed_precision_dtype or next(self._model.parameters()).dtype
-        half = dtype in (torch.float16, torch.bfloat16)
-        unit = torch.finfo(dtype if half else torch.float32).eps / 2
-        if not half:
+        half = self._half_precision
+        unit = torch.finfo(half or torch.float32).eps / 2
+        if half is None:
             unit *= math.sqrt(head_width(self._model))
         return max(self.relative_rounding, 4 * unit * self._largest_logit())
 
     @property
     def relative_rounding(self) -> float:
         """The same for hidden states, as a share of their size; log-probabilities of small logits are no better."""
-        half = next(self._model.parameters()).dtype in (torch.float16, torch.bfloat16)
-        return 0.05 if half or self._lm.mixed_precision_dtype else 1e-4
+        return 0.05 if self._half_precision else 1e-4
+
+    @property
+    def _half_precision(self) -> torch.dtype | None:
+        dtype = self._lm.mixed_precision_dtype or next(self._model.parameters()).dtype
+        return dtype if dtype in (torch.float16, torch.bfloat16) else None
 
     def _largest_logit(self) -> float:
         """Of a few tokens; of padding, which some heads set to minus infinity or the lowest number, none."""

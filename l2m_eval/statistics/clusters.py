@@ -72,7 +72,11 @@ def resampled_curves(
         draws[empty] = rng.multinomial(count, np.full(count, 1 / count), size=int(empty.sum()))
     with np.errstate(invalid="ignore"):  # a point that no document has
         curves: Array = draws @ sums / (draws @ sizes)
-    return curves if shared_error == 0 else curves + rng.normal(scale=shared_error, size=(resamples, 1))
+    return curves + _shared_by_all_points(rng, resamples, shared_error)
+
+
+def _shared_by_all_points(rng: np.random.Generator, resamples: int, error: float) -> Array:
+    return rng.normal(scale=error, size=(resamples, 1)) if error else np.zeros(1)
 
 
 def linearised_error(residuals: Array, sizes: Array | None = None) -> Array:
@@ -115,6 +119,8 @@ class MeanWithError:
     Attributes:
         columns: What is to be resampled, (documents, 5 · points).
         clusters: Label of each document.
+        count: Number of clusters.
+        mean: Means of all documents, (points,).
         error: Standard errors of the means of all documents, (points,): those of `linearised_error`, with the shared
             one. NaN with fewer than two clusters.
     """
@@ -124,17 +130,24 @@ class MeanWithError:
         values = np.asarray(terms, float)
         self.clusters = clusters
         self._shared = shared_error
-        self._mean = present_mean(values)
+        self.mean = present_mean(values)
         _, index = np.unique(np.asarray(clusters), return_inverse=True)
-        sums, sizes = present_sums(values - self._mean, index)
+        sums, sizes = present_sums(values - self.mean, index)
+        self.count = len(sizes)
         each = np.bincount(index).astype(float)[:, None]
         squares = [(part / each)[index] for part in (sums**2, sums * sizes, sizes**2)]
         self.columns = np.concatenate([values, ~np.isnan(values), *squares], axis=1)
-        count = (sizes > 0).sum(axis=0)
+        held = (sizes > 0).sum(axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            self._factor = np.where(count > 1, count / (count - 1), np.nan) / len(values)
+            self._factor = np.where(held > 1, held / (held - 1), np.nan) / len(values)
         self.error = np.full(values.shape[1], np.nan)
         self.error = self.split(present_mean(self.columns))[1]
+
+    def resampled(self, rng: np.random.Generator, resamples: int) -> tuple[Array, Array]:
+        """Resampled curves and their standard errors, (resamples, points) each, as `resampled_curves` draws them."""
+        means = resampled_curves(*present_sums(self.columns, self.clusters), rng, resamples)
+        curves, errors = self.split(means)
+        return curves + _shared_by_all_points(rng, resamples, self._shared), errors
 
     def split(self, means: Array) -> tuple[Array, Array]:
         """Means of the terms and their standard errors, both (..., points), from means of `columns`.
@@ -143,7 +156,7 @@ class MeanWithError:
         documents.
         """
         mean, present, squares, mixed, sizes = np.split(means, 5, axis=-1)
-        off = mean - self._mean
+        off = mean - self.mean
         variance = squares - 2 * off * mixed + off**2 * sizes
         variance[variance < _ROUNDING * (squares + off**2 * sizes)] = 0.0
         with np.errstate(divide="ignore", invalid="ignore"):  # a point that no document has

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from l2m_eval.statistics.arrays import Array
-from l2m_eval.statistics.clusters import MeanWithError, present_mean, present_sums, resampled_curves
+from l2m_eval.statistics.clusters import MeanWithError
 from l2m_eval.statistics.estimate import Estimate
 from l2m_eval.statistics.intervals import resampled_error, resampled_interval
 from l2m_eval.statistics.separable import scaled
@@ -190,10 +190,8 @@ def power_law_with_interval(
     if within != (None, None) and len(x) < _FEWEST:
         x, values = x[:0], values[:, :0]
     measured = MeanWithError(values, clusters, shared_error)
-    curve, spread = present_mean(values), measured.error
+    curve, spread, count = measured.mean, measured.error, measured.count
     amplitude, exponent, used = fit_power_law(x, curve, spread, method)
-    sums, sizes = present_sums(measured.columns, clusters)
-    count = len(sizes)
     replicates = np.full((resamples, 2), np.nan)
     found = Estimate(float(amplitude[0])), Estimate(float(exponent[0]))
     half = len(x) // 2
@@ -202,9 +200,7 @@ def power_law_with_interval(
         at_end = float(fit_power_law(x[half:], curve[half:], spread[half:], method)[1][0])
     upper, bend = Estimate(at_end), Estimate(at_end - found[1].value)
     if count >= 2 and np.isfinite(exponent[0]):
-        curves, spreads = measured.split(resampled_curves(sums, sizes, rng, resamples))
-        if shared_error:
-            curves = curves + rng.normal(scale=shared_error, size=(resamples, 1))
+        curves, spreads = measured.resampled(rng, resamples)
         replicates[:, 0], replicates[:, 1], _ = fit_power_law(x, curves, spreads, method)
         if math.isfinite(at_end):
             ends = fit_power_law(x[half:], curves[:, half:], spreads[:, half:], method)[1]
