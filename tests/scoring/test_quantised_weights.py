@@ -1,6 +1,8 @@
 """Checkpoints whose weights are quantised are scored as what they are: by their own forward pass, in any batch."""
 
+import importlib
 import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,33 +16,33 @@ from l2m_eval.scoring.answer import choose_scorer
 LENGTHS = [16, 64]
 
 
-def bitsandbytes(**given):
-    from transformers import BitsAndBytesConfig
-
-    return BitsAndBytesConfig(**given)
-
-
-def torchao():
-    from torchao.quantization import Int8WeightOnlyConfig
-    from transformers import TorchAoConfig
-
-    return TorchAoConfig(Int8WeightOnlyConfig())
-
-
-KINDS = {
-    "bitsandbytes, 8 bits": ("bitsandbytes", lambda: bitsandbytes(load_in_8bit=True)),
-    "bitsandbytes, nf4": ("bitsandbytes", lambda: bitsandbytes(load_in_4bit=True, bnb_4bit_quant_type="nf4")),
-    "torchao, 8 bits": ("torchao", torchao),
+LIBRARIES = {
+    "bitsandbytes8": "bitsandbytes",
+    "nf4": "bitsandbytes",
+    "torchao8": "torchao",
+    "compressed8": "compressed_tensors",
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_quantised_checkpoint_is_scored_by_its_own_forward_pass(kind, tokenizer_folder, tmp_path):
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+@pytest.fixture(scope="module")
+def quantised_weights():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).resolve().parents[2] / "benchmarks")
+        yield importlib.import_module("quantised_weights")
 
-    library, config = KINDS[kind]
-    if importlib.util.find_spec(library) is None:
-        pytest.skip(f"{library} is not installed: it reads quantised weights (docs/backends.md)")
+
+def test_every_kind_of_the_table_is_tested(quantised_weights):
+    assert [kind.__name__ for kind in quantised_weights.KINDS] == list(LIBRARIES)
+
+
+@pytest.mark.parametrize("kind", LIBRARIES)
+def test_a_quantised_checkpoint_is_scored_by_its_own_forward_pass(
+    kind, quantised_weights, tokenizer_folder, tmp_path
+):
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    if importlib.util.find_spec(LIBRARIES[kind]) is None:
+        pytest.skip(f"{LIBRARIES[kind]} is not installed: it reads quantised weights (docs/backends.md)")
     torch.manual_seed(0)
     # Blocks of 64 numbers share a scale.
     plain = LlamaForCausalLM(
@@ -52,13 +54,13 @@ def test_a_quantised_checkpoint_is_scored_by_its_own_forward_pass(kind, tokenize
         for parameter in plain.parameters():
             parameter.mul_(4)
     plain.save_pretrained(tmp_path / "plain")
-    made = AutoModelForCausalLM.from_pretrained(
-        tmp_path / "plain", dtype=torch.bfloat16, quantization_config=config(), device_map="cpu"
-    )
-    made.save_pretrained(tmp_path)
+    getattr(quantised_weights, kind)(tmp_path / "plain", tmp_path)
     AutoTokenizer.from_pretrained(tokenizer_folder).save_pretrained(tmp_path)
     lm = HFLM(pretrained=str(tmp_path), device="cpu", batch_size=4, dtype="bfloat16")
-    weights = dict(lm.model.named_parameters())["model.layers.0.mlp.up_proj.weight"]
+    named = dict(lm.model.named_parameters())
+    weights = named.get(
+        "model.layers.0.mlp.up_proj.weight", named.get("model.layers.0.mlp.up_proj.weight_packed")
+    )
     assert type(weights.data) is not torch.Tensor or not weights.is_floating_point()  # they stay quantised
     scorer = choose_scorer(lm)
     windows = windows_of_many_shapes(320)
